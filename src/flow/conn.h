@@ -1,0 +1,37 @@
+/* conn.h - the app's connections: a record for each flow seen in a capture, bounded */
+#ifndef APPTAP_FLOW_CONN_H
+#define APPTAP_FLOW_CONN_H
+
+#include "flow/flow.h"
+
+struct apptap_conn {
+	struct apptap_flow flow; /* local is the app's end */
+	uid_t uid;
+	uint64_t first_ns; /* CLOCK_REALTIME of the first and the last packet */
+	uint64_t last_ns;
+	uint64_t packets_out, packets_in;
+	uint64_t bytes_out, bytes_in; /* on the wire, from the network header on */
+	uint8_t tcp_flags;	      /* the APPTAP_CONN_* seen so far */
+};
+
+enum { APPTAP_CONN_SYN = 1, APPTAP_CONN_FIN = 2, APPTAP_CONN_RST = 4 };
+
+struct apptap_conn_table;
+
+/* Keeps at most @max records; further connections are counted, not listed. */
+int apptap_conn_table_new(struct apptap_conn_table **out, size_t max);
+void apptap_conn_table_free(struct apptap_conn_table *t);
+
+/*
+ * One packet of the app: network-layer bytes, @outgoing when it was sent by this machine.
+ * Return 1 when it began a new record (*out, if given, points to it until the next call), else 0.
+ */
+int apptap_conn_table_packet(struct apptap_conn_table *t, const struct apptap_dissect *d,
+			     bool outgoing, uint32_t wire_len, uint64_t ts_ns, uid_t uid,
+			     const struct apptap_conn **out);
+
+size_t apptap_conn_table_count(const struct apptap_conn_table *t);   /* records listed */
+uint64_t apptap_conn_table_total(const struct apptap_conn_table *t); /* connections ever seen */
+const struct apptap_conn *apptap_conn_table_get(const struct apptap_conn_table *t, size_t i);
+
+#endif
