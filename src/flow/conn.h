@@ -30,6 +30,15 @@ int apptap_conn_table_packet(struct apptap_conn_table *t, const struct apptap_di
 			     bool outgoing, uint32_t wire_len, uint64_t ts_ns, uid_t uid,
 			     const struct apptap_conn **out);
 
+/* What was seen of the connections beyond @max. */
+struct apptap_conn_others {
+	uint64_t connections; /* distinct as far as a bounded memory can tell */
+	uint64_t packets_out, packets_in;
+	uint64_t bytes_out, bytes_in;
+};
+
+void apptap_conn_table_others(const struct apptap_conn_table *t, struct apptap_conn_others *out);
+
 size_t apptap_conn_table_count(const struct apptap_conn_table *t);   /* records listed */
 uint64_t apptap_conn_table_total(const struct apptap_conn_table *t); /* connections ever seen */
 const struct apptap_conn *apptap_conn_table_get(const struct apptap_conn_table *t, size_t i);
