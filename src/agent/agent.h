@@ -1,0 +1,13 @@
+/* agent.h - the half that runs beside the kernel: commands in, events out, one job, then gone */
+#ifndef APPTAP_AGENT_AGENT_H
+#define APPTAP_AGENT_AGENT_H
+
+#include "base/base.h"
+
+/*
+ * Serves the host on descriptors 0 and 1 until its one job (a capture, a probe, a cleanup) is done
+ * or its stdin ends, whichever comes first. Return: the exit code of the process.
+ */
+int apptap_agent_main(void);
+
+#endif

@@ -1,0 +1,458 @@
+/* capture.c - one running capture of the agent: scope, tier, connections, sink, limits */
+#include "agent/capture.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <linux/if_packet.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+
+#include "agent/output.h"
+#include "agent/privilege.h"
+#include "agent/report.h"
+#include "file/sink.h"
+#include "flow/conn.h"
+#include "tier/tier.h"
+#include "wire/conn_record.h"
+#include "wire/frame.h"
+
+#define CONNECTIONS_MAX 16384u /* listed; beyond it they are only counted */
+#define STATUS_MS 250u
+#define RECORDS_PER_FRAME 1024u
+
+struct apptap_capture {
+	struct apptap_consumer consumer; /* what the tier hands its packets to */
+	int wire_fd; /* borrowed */
+	struct apptap_scope scope;
+	struct apptap_tier *tier; /* owned */
+	struct apptap_agent_output output;
+	struct apptap_sink *sink; /* owned */
+	struct apptap_conn_table *conns; /* owned */
+	const char *interfaces[APPTAP_WIRE_INTERFACES_MAX];
+	struct apptap_start cmd;
+	int pidfd; /* owned; of a target named by PID */
+	pid_t pid; /* 0: none, or gone */
+	uint64_t start_ns; /* CLOCK_MONOTONIC, at ready */
+	uint64_t status_ns; /* of the next status */
+	uint64_t end_ns; /* 0: no limit of time */
+	uint64_t end_elapsed_ms;
+	uint64_t taken; /* packets handed to the sink */
+	const char *reason;
+	struct apptap_error failed; /* code 0: it has not */
+};
+
+static void warn(void *arg, const char *text)
+{
+	struct apptap_capture *c = arg;
+
+	apptap_report_warning(c->wire_fd, text);
+}
+
+static bool count_reached(const struct apptap_capture *c)
+{
+	return c->cmd.count && c->taken >= c->cmd.count;
+}
+
+static int take_packet(struct apptap_consumer *consumer, const struct apptap_packet *pkt,
+		       struct apptap_error *err)
+{
+	struct apptap_capture *c = apptap_container_of(consumer, struct apptap_capture, consumer);
+	struct apptap_dissect d;
+
+	if (count_reached(c))
+		return 0;
+	c->taken++;
+	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
+	apptap_conn_table_packet(c->conns, &d, pkt->pkttype == PACKET_OUTGOING, pkt->wire_len,
+				 pkt->ts_ns, pkt->uid, NULL);
+	return apptap_sink_packet(c->sink, pkt, err);
+}
+
+static int take_flush(struct apptap_consumer *consumer, struct apptap_error *err)
+{
+	struct apptap_capture *c = apptap_container_of(consumer, struct apptap_capture, consumer);
+	int r = apptap_sink_flush(c->sink, err);
+
+	return r < 0 ? r : apptap_agent_output_flush(&c->output, err);
+}
+
+static const char *ifname(void *arg, int32_t ifindex)
+{
+	const struct apptap_capture *c = arg;
+
+	return c->tier->ops->ifname(c->tier, ifindex);
+}
+
+static enum apptap_breadth breadth_of(const char *name)
+{
+	if (strcmp(name, "app") == 0)
+		return APPTAP_BREADTH_APP;
+	if (strcmp(name, "app+isolated") == 0)
+		return APPTAP_BREADTH_APP_ISOLATED;
+	return APPTAP_BREADTH_APP_ISOLATED_DNS;
+}
+
+static int check_names(const struct apptap_start *cmd, struct apptap_error *err)
+{
+	static const char *const breadths[] = { "app", "app+isolated", "app+isolated+dns" };
+	static const char *const formats[] = { "pcap", "pcap-nano", "pcapng" };
+	bool breadth = !cmd->breadth[0], format = false;
+
+	for (size_t i = 0; i < 3; i++) {
+		breadth |= strcmp(cmd->breadth, breadths[i]) == 0;
+		format |= strcmp(cmd->format, formats[i]) == 0;
+	}
+	if (!breadth)
+		return apptap_error_say(err, EINVAL, "no breadth is called '%s'", cmd->breadth);
+	if (!format)
+		return apptap_error_say(err, EINVAL, "no file format is called '%s'", cmd->format);
+	return 0;
+}
+
+static int resolve(struct apptap_capture *c, struct apptap_error *err)
+{
+	uid_t uids[APPTAP_WIRE_UIDS_MAX];
+	struct apptap_target target = {
+		.name = c->cmd.name[0] ? c->cmd.name : NULL,
+		.user = c->cmd.user[0] ? c->cmd.user : NULL,
+		.uids = c->cmd.uid_count ? uids : NULL,
+		.uid_count = c->cmd.uid_count,
+		.whole_device = c->cmd.whole_device,
+		.breadth = breadth_of(c->cmd.breadth),
+	};
+	int r;
+
+	for (uint32_t i = 0; i < c->cmd.uid_count; i++)
+		uids[i] = c->cmd.uids[i];
+	r = apptap_scope_resolve(&c->scope, &target, &c->pid, warn, c, err);
+	if (r < 0 || !c->pid)
+		return r;
+	c->pidfd =
+		(int)syscall(SYS_pidfd_open, c->pid, 0); /* -1 before 5.3: asked at each status */
+	return 0;
+}
+
+static int open_tier(struct apptap_capture *c, enum apptap_failure *failure,
+		     struct apptap_error *err)
+{
+	const struct apptap_tier_ops *ops;
+	struct apptap_tier_config cfg = {
+		.scope = &c->scope,
+		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
+		.ring_bytes = (size_t)c->cmd.ring_bytes,
+		.interfaces = c->interfaces,
+		.interface_count = c->cmd.interface_count,
+		.warn = warn,
+		.warn_arg = c,
+	};
+	int r = apptap_tier_choose(c->cmd.tier[0] ? c->cmd.tier : "auto", &ops, err);
+
+	if (r < 0) {
+		*failure = r == -EINVAL ? APPTAP_FAILURE_USAGE : APPTAP_FAILURE_NO_TIER;
+		return r;
+	}
+	for (uint32_t i = 0; i < c->cmd.interface_count; i++)
+		c->interfaces[i] = c->cmd.interfaces[i];
+	return ops->open(&c->tier, &cfg, err);
+}
+
+/* "AppTap: UID 5001 (process 812 (curl)); tier sockdiag", for the reader of the file. */
+static void describe(const struct apptap_capture *c, char *buf, size_t size)
+{
+	size_t len = 0;
+
+	for (size_t i = 0; i < c->scope.uid_count && len < size; i++)
+		len += (size_t)snprintf(buf + len, size - len, "%sUID %u (%s)", i ? ", " : "",
+					(unsigned)c->scope.uids[i].uid, c->scope.uids[i].why);
+	if (c->scope.whole_device)
+		len = (size_t)snprintf(buf, size, "the whole device");
+	if (len < size)
+		snprintf(buf + len, size - len, "; tier %s", c->tier->ops->name);
+}
+
+static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error *err)
+{
+	char comment[2048] = "";
+	struct apptap_sink_config cfg = {
+		.format = APPTAP_FORMAT_PCAP,
+		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
+		.comment = comment,
+		.app = "apptap " APPTAP_VERSION,
+		.ifname = ifname,
+		.ifname_arg = c,
+	};
+	int r;
+
+	if (strcmp(c->cmd.format, "pcapng") == 0)
+		cfg.format = APPTAP_FORMAT_PCAPNG;
+	else if (strcmp(c->cmd.format, "pcap-nano") == 0)
+		cfg.format = APPTAP_FORMAT_PCAP_NANO;
+	describe(c, comment, sizeof(comment));
+	r = apptap_agent_output_open(&c->output, file_fd, c->wire_fd, err);
+	if (r < 0)
+		return r;
+	r = apptap_sink_open(&c->sink, c->output.fd, &cfg, err);
+	if (r >= 0) /* a reader of the stream wants the header now, not with the first packet */
+		r = apptap_sink_flush(c->sink, err);
+	return r < 0 ? r : apptap_agent_output_flush(&c->output, err);
+}
+
+static void report_ready(struct apptap_capture *c)
+{
+	auto_free struct apptap_event *ev = calloc(1, sizeof(*ev));
+
+	if (!ev)
+		return;
+	ev->type = APPTAP_EVENT_READY;
+	snprintf(ev->ready.tier, sizeof(ev->ready.tier), "%s", c->tier->ops->name);
+	ev->ready.linktype = APPTAP_LINKTYPE_LINUX_SLL2;
+	ev->ready.whole_device = c->scope.whole_device;
+	ev->ready.uid_count = (uint32_t)MIN(c->scope.uid_count, (size_t)APPTAP_WIRE_UIDS_MAX);
+	for (uint32_t i = 0; i < ev->ready.uid_count; i++) {
+		ev->ready.uids[i].uid = c->scope.uids[i].uid;
+		snprintf(ev->ready.uids[i].why, sizeof(ev->ready.uids[i].why), "%s",
+			 c->scope.uids[i].why);
+	}
+	apptap_report_event(c->wire_fd, ev);
+}
+
+static enum apptap_failure failure_of(const struct apptap_error *err)
+{
+	return err->code == EPIPE ? APPTAP_FAILURE_READER_GONE : APPTAP_FAILURE_OTHER;
+}
+
+/* Everything up to the moment when the next packet of the app would be captured. */
+static int set_up(struct apptap_capture *c, int file_fd, enum apptap_failure *failure,
+		  struct apptap_error *err)
+{
+	auto_close int fd = file_fd;
+	int r = check_names(&c->cmd, err);
+
+	if (r < 0) {
+		*failure = APPTAP_FAILURE_USAGE;
+		return r;
+	}
+	if (apptap_conn_table_new(&c->conns, CONNECTIONS_MAX) < 0)
+		return apptap_error_set(err, ENOMEM, "allocating the connection table");
+	r = resolve(c, err);
+	if (r >= 0)
+		r = open_tier(c, failure, err);
+	if (r < 0)
+		return r;
+	r = open_sink(c, apptap_steal_fd(&fd), err);
+	if (r < 0)
+		*failure = failure_of(err);
+	return r;
+}
+
+int apptap_capture_start(struct apptap_capture **out, const struct apptap_start *cmd, int file_fd,
+			 int wire_fd, enum apptap_failure *failure, struct apptap_error *err)
+{
+	struct apptap_capture *c = calloc(1, sizeof(*c));
+	struct apptap_error drop_err = { 0 };
+	int r;
+
+	*failure = APPTAP_FAILURE_OTHER;
+	if (!c) {
+		if (file_fd >= 0)
+			close(file_fd);
+		return apptap_error_set(err, ENOMEM, "allocating a capture");
+	}
+	c->consumer = (struct apptap_consumer){ .packet = take_packet, .flush = take_flush };
+	c->output = (struct apptap_agent_output)APPTAP_AGENT_OUTPUT_CLOSED;
+	c->wire_fd = wire_fd;
+	c->pidfd = -1;
+	c->cmd = *cmd;
+	c->reason = "stopped";
+	r = set_up(c, file_fd, failure, err);
+	if (r < 0) {
+		apptap_capture_free(c);
+		return r;
+	}
+	if (apptap_privilege_drop(&drop_err) < 0)
+		warn(c, drop_err.msg);
+	c->start_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+	c->status_ns = c->start_ns + STATUS_MS * APPTAP_NSEC_PER_MSEC;
+	if (cmd->duration_ms)
+		c->end_ns = c->start_ns + cmd->duration_ms * APPTAP_NSEC_PER_MSEC;
+	report_ready(c);
+	*out = c;
+	return 0;
+}
+
+int apptap_capture_wait(const struct apptap_capture *c, struct pollfd p[APPTAP_CAPTURE_FDS])
+{
+	uint64_t now = apptap_clock_ns(CLOCK_MONOTONIC);
+	uint64_t next = c->end_ns ? MIN(c->end_ns, c->status_ns) : c->status_ns;
+
+	p[0] = (struct pollfd){ .fd = c->tier->fd, .events = POLLIN };
+	p[1] = (struct pollfd){ .fd = c->pidfd, .events = POLLIN };
+	if (next <= now)
+		return 0;
+	return (int)((next - now + APPTAP_NSEC_PER_MSEC - 1) / APPTAP_NSEC_PER_MSEC);
+}
+
+static void fill_counters(const struct apptap_capture *c, struct apptap_wire_counters *out)
+{
+	struct apptap_tier_counters t = { 0 };
+	uint64_t end = c->end_elapsed_ms;
+
+	c->tier->ops->counters(c->tier, &t);
+	if (!end)
+		end = (apptap_clock_ns(CLOCK_MONOTONIC) - c->start_ns) / APPTAP_NSEC_PER_MSEC;
+	*out = (struct apptap_wire_counters){
+		.elapsed_ms = end,
+		.packets = apptap_sink_records(c->sink),
+		.bytes = apptap_sink_bytes(c->sink),
+		.connections = apptap_conn_table_total(c->conns),
+		.seen = t.seen,
+		.kept = t.kept,
+		.kept_bytes = t.kept_bytes,
+		.foreign = t.foreign,
+		.not_ip = t.not_ip,
+		.unattributed = t.unattributed,
+		.held = t.held,
+		.dropped_kernel = t.dropped_kernel,
+		.lookups = t.lookups,
+	};
+}
+
+static void watch_process(struct apptap_capture *c, bool pidfd_ready)
+{
+	char text[160];
+
+	if (!c->pid)
+		return;
+	if (!pidfd_ready && (c->pidfd >= 0 || kill(c->pid, 0) == 0 || errno != ESRCH))
+		return;
+	snprintf(text, sizeof(text),
+		 "process %d has ended; the capture of its UID goes on until it is stopped",
+		 (int)c->pid);
+	c->pid = 0;
+	if (c->pidfd >= 0)
+		close(c->pidfd);
+	c->pidfd = -1;
+	warn(c, text);
+}
+
+static void fail(struct apptap_capture *c, const struct apptap_error *err)
+{
+	if (c->failed.code)
+		return; /* the first error is the one to report */
+	c->failed = *err;
+	if (!c->failed.code)
+		c->failed.code = EIO;
+	c->reason = "failed";
+}
+
+bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_CAPTURE_FDS])
+{
+	uint64_t now = apptap_clock_ns(CLOCK_MONOTONIC);
+	struct apptap_error err = { 0 };
+
+	if (p[0].revents && c->tier->ops->dispatch(c->tier, &c->consumer, &err) < 0) {
+		fail(c, &err);
+		return false;
+	}
+	if (count_reached(c)) {
+		c->reason = "count";
+		return false;
+	}
+	if (c->end_ns && now >= c->end_ns) {
+		c->reason = "duration";
+		return false;
+	}
+	if (p[1].revents)
+		watch_process(c, true);
+	if (now >= c->status_ns) {
+		struct apptap_event ev = { .type = APPTAP_EVENT_STATUS };
+
+		watch_process(c, false);
+		fill_counters(c, &ev.status);
+		apptap_report_event(c->wire_fd, &ev);
+		c->status_ns = now + STATUS_MS * APPTAP_NSEC_PER_MSEC;
+	}
+	return true;
+}
+
+static void to_record(const struct apptap_conn *conn, struct apptap_conn_record *out)
+{
+	*out = (struct apptap_conn_record){
+		.lport = conn->flow.lport,
+		.rport = conn->flow.rport,
+		.proto = conn->flow.proto,
+		.ip = conn->flow.family == AF_INET ? 4 : 6,
+		.tcp_flags = conn->tcp_flags,
+		.uid = conn->uid,
+		.first_ns = conn->first_ns,
+		.last_ns = conn->last_ns,
+		.packets_out = conn->packets_out,
+		.packets_in = conn->packets_in,
+		.bytes_out = conn->bytes_out,
+		.bytes_in = conn->bytes_in,
+	};
+	memcpy(out->laddr, conn->flow.laddr.b, 16);
+	memcpy(out->raddr, conn->flow.raddr.b, 16);
+}
+
+/* Several frames, so that none is too large. Return: records sent. */
+static uint64_t report_connections(const struct apptap_capture *c)
+{
+	size_t count = apptap_conn_table_count(c->conns);
+	auto_free uint8_t *buf = malloc(RECORDS_PER_FRAME * APPTAP_CONN_RECORD_BYTES);
+
+	for (size_t i = 0; i < count && buf;) {
+		size_t n = MIN(count - i, (size_t)RECORDS_PER_FRAME);
+		struct apptap_error err;
+
+		for (size_t k = 0; k < n; k++) {
+			struct apptap_conn_record record;
+
+			to_record(apptap_conn_table_get(c->conns, i + k), &record);
+			apptap_conn_record_encode(&record, buf + k * APPTAP_CONN_RECORD_BYTES);
+		}
+		i += n;
+		if (apptap_frame_send(c->wire_fd, APPTAP_FRAME_CONNECTIONS, 0, buf,
+				      n * APPTAP_CONN_RECORD_BYTES, &err) < 0)
+			break;
+	}
+	return buf ? count : 0;
+}
+
+void apptap_capture_finish(struct apptap_capture *c)
+{
+	struct apptap_event ev = { .type = APPTAP_EVENT_DONE };
+	struct apptap_tier_counters t = { 0 };
+	struct apptap_error err = { 0 };
+
+	c->end_elapsed_ms = (apptap_clock_ns(CLOCK_MONOTONIC) - c->start_ns) / APPTAP_NSEC_PER_MSEC;
+	if (!c->failed.code && c->tier->ops->drain(c->tier, &c->consumer, &err) < 0)
+		fail(c, &err);
+	c->tier->ops->counters(c->tier, &t);
+	if (!c->failed.code && (apptap_sink_finish(c->sink, t.seen, t.dropped_kernel, &err) < 0 ||
+				apptap_agent_output_flush(&c->output, &err) < 0))
+		fail(c, &err);
+	ev.done.connections_listed = report_connections(c);
+	fill_counters(c, &ev.done.counters);
+	snprintf(ev.done.reason, sizeof(ev.done.reason), "%s", c->reason);
+	ev.done.stream_bytes = c->output.sent;
+	if (c->failed.code)
+		apptap_report_fill(&ev.done.error, failure_of(&c->failed), &c->failed);
+	apptap_report_event(c->wire_fd, &ev);
+}
+
+void apptap_capture_free(struct apptap_capture *c)
+{
+	if (!c)
+		return;
+	apptap_sink_free(c->sink);
+	apptap_agent_output_close(&c->output);
+	if (c->tier)
+		c->tier->ops->close(c->tier);
+	apptap_conn_table_free(c->conns);
+	if (c->pidfd >= 0)
+		close(c->pidfd);
+	free(c);
+}

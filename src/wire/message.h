@@ -1,0 +1,155 @@
+/* message.h - what host and agent say to each other: commands and events, as structs and as JSON */
+#ifndef APPTAP_WIRE_MESSAGE_H
+#define APPTAP_WIRE_MESSAGE_H
+
+#include "base/error.h"
+#include "base/view.h"
+
+#define APPTAP_WIRE_UIDS_MAX 256u
+#define APPTAP_WIRE_INTERFACES_MAX 16u
+#define APPTAP_WIRE_TIERS_MAX 8u
+#define APPTAP_WIRE_NAME_BYTES 256u
+#define APPTAP_SNAPLEN_MAX 262144u
+#define APPTAP_RING_BYTES_MAX (1ull << 30)
+
+enum apptap_command_type {
+	APPTAP_COMMAND_START,
+	APPTAP_COMMAND_STOP,
+	APPTAP_COMMAND_PROBE,
+	APPTAP_COMMAND_CLEANUP,
+};
+
+/* Absent is "", 0, false: then the default holds. Exactly one way to name the target is used. */
+struct apptap_start {
+	char name[APPTAP_WIRE_NAME_BYTES]; /* process name, or a PID in digits */
+	char user[APPTAP_WIRE_NAME_BYTES];
+	uint32_t uids[APPTAP_WIRE_UIDS_MAX];
+	uint32_t uid_count;
+	bool whole_device;
+	char breadth[24]; /* "app", "app+isolated", "app+isolated+dns" */
+	char tier[16]; /* "auto" or a tier's name */
+	char format[12]; /* "pcap", "pcap-nano", "pcapng" */
+	bool stream; /* the file comes back in DATA frames; else its descriptor is sent along */
+	uint32_t snaplen_bytes;
+	uint64_t ring_bytes;
+	uint64_t duration_ms;
+	uint64_t count;
+	char interfaces[APPTAP_WIRE_INTERFACES_MAX][16];
+	uint32_t interface_count;
+};
+
+struct apptap_command {
+	enum apptap_command_type type;
+	struct apptap_start start; /* of START */
+};
+
+enum apptap_event_type {
+	APPTAP_EVENT_READY,
+	APPTAP_EVENT_STATUS,
+	APPTAP_EVENT_WARNING,
+	APPTAP_EVENT_ERROR, /* the command failed; nothing is left of it */
+	APPTAP_EVENT_PROBE,
+	APPTAP_EVENT_CLEANUP,
+	APPTAP_EVENT_DONE,
+};
+
+/* What sort of failure it was; the program turns it into its exit code. */
+enum apptap_failure {
+	APPTAP_FAILURE_NONE,
+	APPTAP_FAILURE_OTHER,
+	APPTAP_FAILURE_USAGE,
+	APPTAP_FAILURE_NO_TIER,
+	APPTAP_FAILURE_READER_GONE, /* nobody reads the output any more */
+};
+
+struct apptap_wire_error {
+	enum apptap_failure failure;
+	char msg[512];
+	char hint[256];
+};
+
+struct apptap_wire_uid {
+	uint32_t uid;
+	char why[128];
+};
+
+struct apptap_event_ready {
+	char tier[16];
+	uint32_t linktype;
+	bool whole_device;
+	struct apptap_wire_uid uids[APPTAP_WIRE_UIDS_MAX];
+	uint32_t uid_count;
+};
+
+struct apptap_wire_counters {
+	uint64_t elapsed_ms;
+	uint64_t packets; /* whole records in the file */
+	uint64_t bytes; /* of the file */
+	uint64_t connections;
+	uint64_t seen; /* from here on as struct apptap_tier_counters has them */
+	uint64_t kept;
+	uint64_t kept_bytes;
+	uint64_t foreign;
+	uint64_t not_ip;
+	uint64_t unattributed;
+	uint64_t held;
+	uint64_t dropped_kernel;
+	uint64_t lookups;
+};
+
+struct apptap_event_probe {
+	struct {
+		char name[16];
+		char gist[160];
+		bool works;
+		char reason[512]; /* why not */
+		char hint[256];
+	} tiers[APPTAP_WIRE_TIERS_MAX];
+	uint32_t tier_count;
+};
+
+struct apptap_event_cleanup {
+	uint64_t processes_checked;
+	uint64_t agents_ended;
+	uint64_t agents_live; /* of captures that run now: left alone */
+};
+
+struct apptap_event_done {
+	char reason[16]; /* "stopped", "duration", "count", "failed" */
+	struct apptap_wire_counters counters;
+	uint64_t connections_listed; /* sent in CONNECTIONS frames before this */
+	uint64_t stream_bytes; /* sent in DATA frames before this */
+	struct apptap_wire_error error;
+};
+
+struct apptap_event {
+	enum apptap_event_type type;
+	union {
+		struct apptap_event_ready ready;
+		struct apptap_wire_counters status;
+		char warning[512];
+		struct apptap_wire_error error;
+		struct apptap_event_probe probe;
+		struct apptap_event_cleanup cleanup;
+		struct apptap_event_done done;
+	};
+};
+
+/*
+ * To JSON, NUL-terminated, for the body of a COMMAND or EVENT frame; the caller frees *out. Strings
+ * are made clean (text.h) on the way. Return: length, -ENOMEM, -EINVAL for what the wire cannot
+ * say.
+ */
+int apptap_command_encode(const struct apptap_command *cmd, char **out, struct apptap_error *err);
+int apptap_event_encode(const struct apptap_event *ev, char **out, struct apptap_error *err);
+
+/*
+ * From JSON. Types, ranges and lengths are checked, strings come out clean; keys not known are
+ * passed over, so that a newer peer may say more. Return 0, -EPROTO (@out is then undefined).
+ */
+int apptap_command_decode(struct apptap_view body, struct apptap_command *out,
+			  struct apptap_error *err);
+int apptap_event_decode(struct apptap_view body, struct apptap_event *out,
+			struct apptap_error *err);
+
+#endif
