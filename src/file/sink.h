@@ -1,13 +1,14 @@
-/* sink.h - an open capture file: pcap or pcapng, LINKTYPE_LINUX_SLL2, written record by whole record */
+/* sink.h - an open capture file: pcap or pcapng, LINKTYPE_LINUX_SLL2, written record by whole
+ * record */
 #ifndef APPTAP_FILE_SINK_H
 #define APPTAP_FILE_SINK_H
 
 #include "tier/tier.h"
 
 enum apptap_format {
-	APPTAP_FORMAT_PCAP,	 /* microseconds */
+	APPTAP_FORMAT_PCAP, /* microseconds */
 	APPTAP_FORMAT_PCAP_NANO, /* the nanosecond magic */
-	APPTAP_FORMAT_PCAPNG,	 /* nanoseconds, one interface block per interface */
+	APPTAP_FORMAT_PCAPNG, /* nanoseconds, one interface block per interface */
 };
 
 #define APPTAP_LINKTYPE_LINUX_SLL2 276
@@ -16,9 +17,9 @@ struct apptap_sink;
 
 struct apptap_sink_config {
 	enum apptap_format format;
-	uint32_t snaplen;    /* as the tier was told; the file's own adds the SLL2 header */
+	uint32_t snaplen; /* as the tier was told; the file's own adds the SLL2 header */
 	const char *comment; /* pcapng: names app, UIDs and tier; may be NULL. Copied. */
-	const char *app;     /* pcapng: shb_userappl, "apptap 0.1.0". Copied. */
+	const char *app; /* pcapng: shb_userappl, "apptap 0.1.0". Copied. */
 	/* pcapng: the interface's name, or NULL; called once an interface, when it is first seen */
 	const char *(*ifname)(void *arg, int32_t ifindex);
 	void *ifname_arg;
@@ -46,7 +47,7 @@ int apptap_sink_finish(struct apptap_sink *s, uint64_t received, uint64_t droppe
 		       struct apptap_error *err);
 
 uint64_t apptap_sink_records(const struct apptap_sink *s); /* whole records in the file */
-uint64_t apptap_sink_bytes(const struct apptap_sink *s);   /* bytes written */
-void apptap_sink_free(struct apptap_sink *s);		   /* NULL is fine; writes nothing */
+uint64_t apptap_sink_bytes(const struct apptap_sink *s); /* bytes written */
+void apptap_sink_free(struct apptap_sink *s); /* NULL is fine; writes nothing */
 
 #endif
