@@ -11,39 +11,39 @@ import lab as lab_module  # noqa: E402
 
 
 def tiers():
-	"""The tiers that work here, as the program itself says; APPTAP_TIERS overrides."""
-	if os.environ.get("APPTAP_TIERS"):
-		return os.environ["APPTAP_TIERS"].split(",")
-	try:
-		done = subprocess.run([lab_module.APPTAP, "--probe", "--local", "--json"],
-				      capture_output=True, text=True, timeout=20)
-		found = [t["name"] for t in json.loads(done.stdout)["tiers"] if t.get("works", t.get("ok"))]
-		return found or ["sockdiag"]
-	except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired):
-		return ["sockdiag"]
+    """The tiers that work here, as the program itself says; APPTAP_TIERS overrides."""
+    if os.environ.get("APPTAP_TIERS"):
+        return os.environ["APPTAP_TIERS"].split(",")
+    try:
+        done = subprocess.run([lab_module.APPTAP, "--probe", "--local", "--json"],
+                      capture_output=True, text=True, timeout=20)
+        found = [t["name"] for t in json.loads(done.stdout)["tiers"] if t.get("works", t.get("ok"))]
+        return found or ["sockdiag"]
+    except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired):
+        return ["sockdiag"]
 
 
 def pytest_generate_tests(metafunc):
-	if "tier" in metafunc.fixturenames:
-		metafunc.parametrize("tier", tiers())
+    if "tier" in metafunc.fixturenames:
+        metafunc.parametrize("tier", tiers())
 
 
 @pytest.fixture(scope="session")
 def shared_lab():
-	reason = lab_module.why_not()
-	if reason:
-		pytest.skip(reason)
-	with lab_module.Lab() as lab:
-		yield lab
+    reason = lab_module.why_not()
+    if reason:
+        pytest.skip(reason)
+    with lab_module.Lab() as lab:
+        yield lab
 
 
 @pytest.fixture
 def lab(shared_lab):
-	yield shared_lab
-	shared_lab.clear()
+    yield shared_lab
+    shared_lab.clear()
 
 
 @pytest.fixture
 def need_apptap():
-	if not os.access(lab_module.APPTAP, os.X_OK):
-		pytest.skip("needs the program: ./dev build")
+    if not os.access(lab_module.APPTAP, os.X_OK):
+        pytest.skip("needs the program: ./dev build")

@@ -1,8 +1,8 @@
 """lab.py - two network namespaces, two UIDs, one far end; captures that run beside each other
 
-The app's namespace has veth0 (10.77.0.1, fd77::1) and lo; the far end 10.77.0.2-5 and fd77::2-5, and
-routes to 10.78.1-3.x that are unreachable, prohibited and silent. Everything here ends with the Lab,
-and what a killed run left behind goes when the next one starts.
+The app's namespace has veth0 (10.77.0.1, fd77::1) and lo; the far end has 10.77.0.2-5, fd77::2-5,
+and routes to 10.78.1-3.x that are unreachable, prohibited and silent. Everything here ends with the
+Lab, and what a killed run left behind goes when the next one starts.
 """
 import dataclasses
 import json
@@ -22,7 +22,7 @@ REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get("APPTAP_BUILD", os.path.join(REPO, "build"))
 APPTAP = os.path.join(BUILD, "apptap")
 if not os.path.exists(APPTAP):
-	APPTAP = os.path.join(BUILD, "cli", "apptap")
+    APPTAP = os.path.join(BUILD, "cli", "apptap")
 TRAFFIC = os.path.join(BUILD, "tests", "e2e", "traffic")
 SERVER = os.path.join(BUILD, "tests", "e2e", "server")
 WAIT = 30	# seconds until a step of the lab counts as stuck
@@ -48,8 +48,8 @@ ip link set veth1 up
 sysctl -qw net.ipv4.ip_forward=1
 sysctl -qw net.ipv6.conf.all.forwarding=1
 for n in 2 3 4 5; do
-	ip addr add 10.77.0.$n/24 dev veth1
-	ip addr add fd77::$n/64 dev veth1 nodad
+    ip addr add 10.77.0.$n/24 dev veth1
+    ip addr add fd77::$n/64 dev veth1 nodad
 done
 ip route add unreachable 10.78.1.0/24
 ip route add prohibit 10.78.2.0/24
@@ -68,435 +68,436 @@ sysctl -qw net.ipv4.icmp_msgs_per_sec=100000 net.ipv4.icmp_msgs_burst=10000 2>/d
 
 
 class LabError(Exception):
-	"""The lab itself did not work: says nothing about the tool."""
+    """The lab itself did not work: says nothing about the tool."""
 
 
 def why_not():
-	"""Why the lab cannot be built here; None: it can."""
-	if os.geteuid():
-		return "needs root"
-	for tool in ("ip", "nsenter", "tcpdump", "sysctl"):
-		if not shutil.which(tool):
-			return f"needs {tool}"
-	for path in (TRAFFIC, SERVER):
-		if not os.path.exists(path):
-			return f"needs {os.path.relpath(path, REPO)} (./dev build)"
-	name = f"at-{os.getpid()}-try"
-	if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode:
-		return "needs network namespaces"
-	subprocess.run(["ip", "netns", "del", name], check=False)
-	return None
+    """Why the lab cannot be built here; None: it can."""
+    if os.geteuid():
+        return "needs root"
+    for tool in ("ip", "nsenter", "tcpdump", "sysctl"):
+        if not shutil.which(tool):
+            return f"needs {tool}"
+    for path in (TRAFFIC, SERVER):
+        if not os.path.exists(path):
+            return f"needs {os.path.relpath(path, REPO)} (./dev build)"
+    name = f"at-{os.getpid()}-try"
+    if subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode:
+        return "needs network namespaces"
+    subprocess.run(["ip", "netns", "del", name], check=False)
+    return None
 
 
 class Program:
-	"""A child process whose output is read as it comes."""
+    """A child process whose output is read as it comes."""
 
-	def __init__(self, argv, merge=False):
-		self.argv = argv
-		self.proc = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-			stderr=subprocess.STDOUT if merge else None)
-		self.buffer = b""
+    def __init__(self, argv, merge=False):
+        self.argv = argv
+        self.proc = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merge else None)
+        self.buffer = b""
 
-	def line(self, timeout=WAIT):
-		end = time.monotonic() + timeout
-		while b"\n" not in self.buffer:
-			left = end - time.monotonic()
-			if left <= 0 or not select.select([self.proc.stdout], [], [], left)[0]:
-				raise LabError(f"{' '.join(self.argv[-8:])}: silent for {timeout} s")
-			got = os.read(self.proc.stdout.fileno(), 65536)
-			if not got:
-				raise LabError(f"{' '.join(self.argv[-8:])}: ended")
-			self.buffer += got
-		line, self.buffer = self.buffer.split(b"\n", 1)
-		return line.decode()
+    def line(self, timeout=WAIT):
+        end = time.monotonic() + timeout
+        while b"\n" not in self.buffer:
+            left = end - time.monotonic()
+            if left <= 0 or not select.select([self.proc.stdout], [], [], left)[0]:
+                raise LabError(f"{' '.join(self.argv[-8:])}: silent for {timeout} s")
+            got = os.read(self.proc.stdout.fileno(), 65536)
+            if not got:
+                raise LabError(f"{' '.join(self.argv[-8:])}: ended")
+            self.buffer += got
+        line, self.buffer = self.buffer.split(b"\n", 1)
+        return line.decode()
 
-	def say(self, text):
-		self.proc.stdin.write(text.encode() + b"\n")
-		self.proc.stdin.flush()
+    def say(self, text):
+        self.proc.stdin.write(text.encode() + b"\n")
+        self.proc.stdin.flush()
 
-	def finish(self, timeout=WAIT):
-		self.proc.stdin.close()
-		code = self.proc.wait(timeout)
-		self.proc.stdout.close()
-		return code
+    def finish(self, timeout=WAIT):
+        self.proc.stdin.close()
+        code = self.proc.wait(timeout)
+        self.proc.stdout.close()
+        return code
 
-	def kill(self):
-		if self.proc.poll() is None:
-			self.proc.kill()
-			self.proc.wait()
-		for f in (self.proc.stdin, self.proc.stdout):
-			if f and not f.closed:
-				try:
-					f.close()
-				except OSError:
-					pass
+    def kill(self):
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+        for f in (self.proc.stdin, self.proc.stdout):
+            if f and not f.closed:
+                try:
+                    f.close()
+                except OSError:
+                    pass
 
 
 class Capture:
-	"""A capturing program: its stderr tells when it is ready, its file what it saw."""
+    """A capturing program: its stderr tells when it is ready, its file what it saw."""
 
-	loses_its_tail = False	# tcpdump: what is in its ring at Ctrl-C is not in its file
-	READY = re.compile(r"\bready\b|\bcapturing\b|\blistening on\b", re.I)
+    loses_its_tail = False	# tcpdump: what is in its ring at Ctrl-C is not in its file
+    READY = re.compile(r"\bready\b|\bcapturing\b|\blistening on\b", re.I)
 
-	def __init__(self, argv, path):
-		self.argv, self.path, self.talk = argv, path, []
-		self.event, self.stdout = threading.Event(), tempfile.TemporaryFile("w+")
-		self.began = time.monotonic()
-		self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.stdout,
-			stderr=subprocess.PIPE, text=True, errors="replace")
-		self.reader = threading.Thread(target=self._listen, daemon=True)
-		self.reader.start()
+    def __init__(self, argv, path):
+        self.argv, self.path, self.talk = argv, path, []
+        self.event, self.stdout = threading.Event(), tempfile.TemporaryFile("w+")
+        self.began = time.monotonic()
+        self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.stdout,
+            stderr=subprocess.PIPE, text=True, errors="replace")
+        self.reader = threading.Thread(target=self._listen, daemon=True)
+        self.reader.start()
 
-	def _listen(self):
-		for line in self.proc.stderr:
-			self.talk.append(line.rstrip())
-			if not self.event.is_set() and self.READY.search(line):
-				self.ready_s = time.monotonic() - self.began
-				self.event.set()
-		self.event.set()
+    def _listen(self):
+        for line in self.proc.stderr:
+            self.talk.append(line.rstrip())
+            if not self.event.is_set() and self.READY.search(line):
+                self.ready_s = time.monotonic() - self.began
+                self.event.set()
+        self.event.set()
 
-	def wait_ready(self, timeout=WAIT):
-		if not self.event.wait(timeout) or not hasattr(self, "ready_s"):
-			self.kill()
-			raise RuntimeError(f"{' '.join(self.argv)}: never ready:\n" + "\n".join(self.talk))
-		return self
+    def wait_ready(self, timeout=WAIT):
+        if not self.event.wait(timeout) or not hasattr(self, "ready_s"):
+            self.kill()
+            raise RuntimeError(f"{' '.join(self.argv)}: never ready:\n" + "\n".join(self.talk))
+        return self
 
-	def stop(self, timeout=WAIT):
-		"""Ctrl-C; returns the exit code. stop_s is how long it took."""
-		start = time.monotonic()
-		self.proc.send_signal(signal.SIGINT)
-		try:
-			code = self.proc.wait(timeout)
-		except subprocess.TimeoutExpired:
-			self.kill()
-			raise RuntimeError(f"{self.argv}: no end {timeout} s after SIGINT") from None
-		self.stop_s = time.monotonic() - start
-		self.reader.join()
-		return code
+    def stop(self, timeout=WAIT):
+        """Ctrl-C; returns the exit code. stop_s is how long it took."""
+        start = time.monotonic()
+        self.proc.send_signal(signal.SIGINT)
+        try:
+            code = self.proc.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise RuntimeError(f"{self.argv}: no end {timeout} s after SIGINT") from None
+        self.stop_s = time.monotonic() - start
+        self.reader.join()
+        return code
 
-	def json(self):
-		"""The object it wrote to stdout, or None."""
-		self.stdout.seek(0)
-		text = self.stdout.read()
-		try:
-			return json.loads(text)
-		except ValueError:
-			lines = [line for line in text.splitlines() if line.startswith("{")]
-			return json.loads(lines[-1]) if lines else None
+    def json(self):
+        """The object it wrote to stdout, or None."""
+        self.stdout.seek(0)
+        text = self.stdout.read()
+        try:
+            return json.loads(text)
+        except ValueError:
+            lines = [line for line in text.splitlines() if line.startswith("{")]
+            return json.loads(lines[-1]) if lines else None
 
-	def cpu_seconds(self):
-		"""User and system time of the process and its children so far."""
-		total = 0.0
-		for pid in family(self.proc.pid):
-			try:
-				with open(f"/proc/{pid}/stat") as f:
-					fields = f.read().rpartition(")")[2].split()
-			except OSError:
-				continue
-			total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-		return total
+    def cpu_seconds(self):
+        """User and system time of the process and its children so far."""
+        total = 0.0
+        for pid in family(self.proc.pid):
+            try:
+                with open(f"/proc/{pid}/stat") as f:
+                    fields = f.read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            total += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return total
 
-	def kill(self):
-		if self.proc.poll() is None:
-			self.proc.kill()
-			self.proc.wait()
-		self.reader.join(5)
+    def kill(self):
+        if self.proc.poll() is None:
+            self.proc.kill()
+            self.proc.wait()
+        self.reader.join(5)
 
 
 def family(pid):
-	"""The process and its descendants."""
-	pids = [pid]
-	for parent in pids:
-		try:
-			for task in os.listdir(f"/proc/{parent}/task"):
-				with open(f"/proc/{parent}/task/{task}/children") as f:
-					pids += map(int, f.read().split())
-		except OSError:
-			pass
-	return pids
+    """The process and its descendants."""
+    pids = [pid]
+    for parent in pids:
+        try:
+            for task in os.listdir(f"/proc/{parent}/task"):
+                with open(f"/proc/{parent}/task/{task}/children") as f:
+                    pids += map(int, f.read().split())
+        except OSError:
+            pass
+    return pids
 
 
 class Reference:
-	"""Everything that passes, by one tcpdump an interface; valid only if none of them lost a packet."""
+    """All that passes, by one tcpdump an interface; valid only if none of them lost a packet."""
 
-	def __init__(self, lab, what=(), buffer_kib=65536, interfaces=("veth0", "lo")):
-		self.lab, self.captures = lab, []
-		for name in interfaces:
-			path = lab.file(f"reference-{name}.pcap")
-			argv = ["tcpdump", "-i", name, "-nn", "-B", str(buffer_kib), "-s", "0", "--nano",
-				"-Z", "root", "-w", path, *what]
-			self.captures.append(lab.capture(argv, path))
-		for c in self.captures:
-			c.wait_ready()
+    def __init__(self, lab, what=(), buffer_kib=65536, interfaces=("veth0", "lo")):
+        self.lab, self.captures = lab, []
+        for name in interfaces:
+            path = lab.file(f"reference-{name}.pcap")
+            argv = ["tcpdump", "-i", name, "-nn", "-B", str(buffer_kib), "-s", "0", "--nano",
+                "-Z", "root", "-w", path, *what]
+            self.captures.append(lab.capture(argv, path))
+        for c in self.captures:
+            c.wait_ready()
 
-	@property
-	def paths(self):
-		return [c.path for c in self.captures]
+    @property
+    def paths(self):
+        return [c.path for c in self.captures]
 
-	def stop(self, flush=True):
-		"""Makes sure that all it saw is in its files, and that it lost nothing."""
-		if flush:
-			self.lab.flush(self.paths)
-		for c in self.captures:
-			c.stop()
-			lost = re.search(r"^(\d+) packets? dropped by kernel", "\n".join(c.talk), re.M)
-			if not lost or int(lost[1]):
-				raise LabError(f"the reference lost packets: {c.talk[-3:]}")
+    def stop(self, flush=True):
+        """Makes sure that all it saw is in its files, and that it lost nothing."""
+        if flush:
+            self.lab.flush(self.paths)
+        for c in self.captures:
+            c.stop()
+            lost = re.search(r"^(\d+) packets? dropped by kernel", "\n".join(c.talk), re.M)
+            if not lost or int(lost[1]):
+                raise LabError(f"the reference lost packets: {c.talk[-3:]}")
 
 
 @dataclasses.dataclass
 class Workload:
-	"""A class of accuracy.md, as programs to start."""
-	name: str
-	count: int = 200
-	program: str = ""	# of traffic; "": the class's name
-	far: str = ""		# a program at the far end that it needs, once a UID
-	before: bool = False	# set up before the capture starts
-	recall: float = 1.0
-	options: tuple = ()
-	solo: str = ""		# "": app and bystander each; else one process plays both
-	max_failed: float = 0.0
-	slot: int = -1
+    """A class of accuracy.md, as programs to start."""
+    name: str
+    count: int = 200
+    program: str = ""	# of traffic; "": the class's name
+    far: str = ""		# a program at the far end that it needs, once a UID
+    before: bool = False	# set up before the capture starts
+    recall: float = 1.0
+    options: tuple = ()
+    solo: str = ""		# "": app and bystander each; else one process plays both
+    max_failed: float = 0.0
+    slot: int = -1
 
 
 WORKLOADS = [
-	Workload("tcp_short", 300),
-	Workload("dns", 600, recall=0.995),
-	Workload("udp_fire", 300, recall=0.99),
-	Workload("quic", 600),
-	Workload("churn_tcp", recall=0.999, options=("seconds=1.5",), max_failed=0.001),
-	Workload("churn_udp", recall=0.995, options=("seconds=1.5",), max_failed=0.001),
-	Workload("bulk_down", 3, options=("size=8000000",)),
-	Workload("bulk_up", 3, options=("size=8000000",)),
-	Workload("inbound_tcp", 300, far="inbound_tcp_far"),
-	Workload("inbound_udp", 300, far="inbound_udp_far"),
-	Workload("inbound_tcp_old", 300, "inbound_tcp", "inbound_tcp_far", before=True),
-	Workload("inbound_udp_old", 300, "inbound_udp", "inbound_udp_far", before=True),
-	Workload("multicast_in", 100, "multicast", "multicast_send"),
-	Workload("multicast_out", 100, "multicast_send", options=("port=7300",)),
-	Workload("preexisting", 20, before=True),
-	Workload("linger0", 200),
-	Workload("half_close", 200),
-	Workload("server_first", 200),
-	Workload("sigkill", 30),
-	Workload("refused", 150, max_failed=0.05),	# old kernels limit ICMP for all namespaces
-	Workload("unreachable", 90),
-	Workload("fragments", 100),
-	Workload("ping", 200),
-	Workload("udplite", 200),
-	Workload("raw", 100),
-	Workload("loopback", 320),
-	Workload("port_reuse", 200, solo="both"),
+    Workload("tcp_short", 300),
+    Workload("dns", 600, recall=0.995),
+    Workload("udp_fire", 300, recall=0.99),
+    Workload("quic", 600),
+    Workload("churn_tcp", recall=0.999, options=("seconds=1.5",), max_failed=0.001),
+    Workload("churn_udp", recall=0.995, options=("seconds=1.5",), max_failed=0.001),
+    Workload("bulk_down", 3, options=("size=8000000",)),
+    Workload("bulk_up", 3, options=("size=8000000",)),
+    Workload("inbound_tcp", 300, far="inbound_tcp_far"),
+    Workload("inbound_udp", 300, far="inbound_udp_far"),
+    Workload("inbound_tcp_old", 300, "inbound_tcp", "inbound_tcp_far", before=True),
+    Workload("inbound_udp_old", 300, "inbound_udp", "inbound_udp_far", before=True),
+    Workload("multicast_in", 100, "multicast", "multicast_send"),
+    Workload("multicast_out", 100, "multicast_send", options=("port=7300",)),
+    Workload("preexisting", 20, before=True),
+    Workload("linger0", 200),
+    Workload("half_close", 200),
+    Workload("server_first", 200),
+    Workload("sigkill", 30),
+    Workload("refused", 150, max_failed=0.05),	# old kernels limit ICMP for all namespaces
+    Workload("unreachable", 90),
+    Workload("fragments", 100),
+    Workload("ping", 200),
+    Workload("udplite", 200),
+    Workload("raw", 100),
+    Workload("loopback", 320),
+    Workload("port_reuse", 200, solo="both"),
 ]
 for _i, _w in enumerate(WORKLOADS):
-	_w.slot = _i
+    _w.slot = _i
 BY_NAME = {w.name: w for w in WORKLOADS}
 
 
 @dataclasses.dataclass
 class Outcome:
-	report: truth.Report
-	results: dict		# (class, role): what the workload said of itself
-	json: dict		# the tool's own account
-	tool: Capture
-	code: int
+    report: truth.Report
+    results: dict		# (class, role): what the workload said of itself
+    json: dict		# the tool's own account
+    tool: Capture
+    code: int
 
-	def tally(self, workload):
-		"""What the report says of one class of a capture that held many."""
-		key = workload.name if workload.name in ("raw", "port_reuse") else workload.slot
-		tally = truth.Tally()
-		tally.add(self.report.slots[key])
-		if key == "port_reuse":	# the questions that it asks from a port of its own
-			tally.add(self.report.slots[workload.slot])
-		return tally
+    def tally(self, workload):
+        """What the report says of one class of a capture that held many."""
+        key = workload.name if workload.name in ("raw", "port_reuse") else workload.slot
+        tally = truth.Tally()
+        tally.add(self.report.slots[key])
+        if key == "port_reuse":	# the questions that it asks from a port of its own
+            tally.add(self.report.slots[workload.slot])
+        return tally
 
 
 class Lab:
-	def __init__(self):
-		self.names = {}
-		self.programs, self.captures = [], []
-		self.folder = None
+    def __init__(self):
+        self.names = {}
+        self.programs, self.captures = [], []
+        self.folder = None
 
-	def __enter__(self):
-		try:
-			self._build()
-		except BaseException:
-			self.close()
-			raise
-		return self
+    def __enter__(self):
+        try:
+            self._build()
+        except BaseException:
+            self.close()
+            raise
+        return self
 
-	def __exit__(self, *_):
-		self.close()
+    def __exit__(self, *_):
+        self.close()
 
-	def _build(self):
-		remove_leftovers()
-		base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-		self.folder = tempfile.mkdtemp(prefix=f"at-{os.getpid()}-", dir=base)
-		for role in ("app", "srv"):
-			name = f"at-{os.getpid()}-{role}"
-			run("ip", "netns", "add", name)
-			self.names[role] = name
-		run("ip", "link", "add", "veth0", "netns", self.names["app"], "type", "veth",
-		    "peer", "name", "veth1", "netns", self.names["srv"])
-		for role, script in (("app", SETUP_APP), ("srv", SETUP_SRV)):
-			run(*self.inside(role), "sh", "-ec", script)
-		self.server = self.program("srv", SERVER)
-		self.server.line()
-		# The neighbours know each other before anything is measured.
-		for addr in [f"10.77.0.{n}" for n in range(2, 6)] + [f"fd77::{n}" for n in range(2, 6)]:
-			subprocess.run([*self.inside("app"), "ping", "-c1", "-W2", addr], check=False,
-				       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    def _build(self):
+        remove_leftovers()
+        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        self.folder = tempfile.mkdtemp(prefix=f"at-{os.getpid()}-", dir=base)
+        for role in ("app", "srv"):
+            name = f"at-{os.getpid()}-{role}"
+            run("ip", "netns", "add", name)
+            self.names[role] = name
+        run("ip", "link", "add", "veth0", "netns", self.names["app"], "type", "veth",
+            "peer", "name", "veth1", "netns", self.names["srv"])
+        for role, script in (("app", SETUP_APP), ("srv", SETUP_SRV)):
+            run(*self.inside(role), "sh", "-ec", script)
+        self.server = self.program("srv", SERVER)
+        self.server.line()
+        # The neighbours know each other before anything is measured.
+        for addr in [f"10.77.0.{n}" for n in range(2, 6)] + [f"fd77::{n}" for n in range(2, 6)]:
+            subprocess.run([*self.inside("app"), "ping", "-c1", "-W2", addr], check=False,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-	def inside(self, role):
-		return ["nsenter", f"--net=/run/netns/{self.names[role]}"]
+    def inside(self, role):
+        return ["nsenter", f"--net=/run/netns/{self.names[role]}"]
 
-	def file(self, name):
-		return os.path.join(self.folder, name)
+    def file(self, name):
+        return os.path.join(self.folder, name)
 
-	def program(self, role, *argv):
-		p = Program([*self.inside(role), *argv])
-		self.programs.append(p)
-		return p
+    def program(self, role, *argv):
+        p = Program([*self.inside(role), *argv])
+        self.programs.append(p)
+        return p
 
-	def capture(self, argv, path):
-		c = Capture([*self.inside("app"), *argv], path)
-		self.captures.append(c)
-		return c
+    def capture(self, argv, path):
+        c = Capture([*self.inside("app"), *argv], path)
+        self.captures.append(c)
+        return c
 
-	def traffic(self, role, workload, *options):
-		return self.program(role, TRAFFIC, workload, *options)
+    def traffic(self, role, workload, *options):
+        return self.program(role, TRAFFIC, workload, *options)
 
-	def filler(self):
-		p = self.traffic("app", "filler", "ports=41000-41999")
-		p.line()
-		p.say("go")
-		p.line()
-		p.finish()
-		self.programs.remove(p)
+    def filler(self):
+        p = self.traffic("app", "filler", "ports=41000-41999")
+        p.line()
+        p.say("go")
+        p.line()
+        p.finish()
+        self.programs.remove(p)
 
-	def flush(self, paths):
-		"""Pushes what tcpdump still holds in its ring to its file, by traffic of nobody's."""
-		deadline = time.monotonic() + WAIT
-		before = [max(0, os.path.getsize(p) - 16) for p in paths]
-		while True:
-			self.filler()
-			found = 0
-			for path, start in zip(paths, before):
-				with open(path, "rb") as f:
-					f.seek(start)
-					found += b"SENTINEL" in f.read()
-			if found == len(paths):
-				return
-			if time.monotonic() > deadline:
-				raise LabError("a reference capture does not reach its file")
+    def flush(self, paths):
+        """Pushes what tcpdump still holds in its ring to its file, by traffic of nobody's."""
+        deadline = time.monotonic() + WAIT
+        before = [max(0, os.path.getsize(p) - 16) for p in paths]
+        while True:
+            self.filler()
+            found = 0
+            for path, start in zip(paths, before):
+                with open(path, "rb") as f:
+                    f.seek(start)
+                    found += b"SENTINEL" in f.read()
+            if found == len(paths):
+                return
+            if time.monotonic() > deadline:
+                raise LabError("a reference capture does not reach its file")
 
-	def apptap(self, *options, tier="sockdiag", name="out.pcapng"):
-		path = self.file(name)
-		argv = [APPTAP, "--uid", str(truth.APP_UID), "--local", "--tier", tier, "-v", "--json",
-			"-o", path, *options]
-		return self.capture(argv, path)
+    def apptap(self, *options, tier="sockdiag", name="out.pcapng"):
+        path = self.file(name)
+        argv = [APPTAP, "--uid", str(truth.APP_UID), "--local", "--tier", tier, "-v", "--json",
+            "-o", path, *options]
+        return self.capture(argv, path)
 
-	def tcpdump(self, *options, name="tool.pcap"):
-		"""A full capture in the tool's place: the comparer must see what leaks."""
-		path = self.file(name)
-		tool = self.capture(["tcpdump", "-i", "any", "-nn", "-B", "65536", "--nano", "-Z", "root",
-				     "-w", path, *options], path)
-		tool.loses_its_tail = True
-		return tool
+    def tcpdump(self, *options, name="tool.pcap"):
+        """A full capture in the tool's place: the comparer must see what leaks."""
+        path = self.file(name)
+        tool = self.capture(["tcpdump", "-i", "any", "-nn", "-B", "65536", "--nano", "-Z", "root",
+                     "-w", path, *options], path)
+        tool.loses_its_tail = True
+        return tool
 
-	def clear(self):
-		"""Ends what a test left running and removes its files."""
-		for p in self.programs[1:] + self.captures:
-			p.kill()
-		del self.programs[1:], self.captures[:]
-		for name in os.listdir(self.folder):
-			os.unlink(self.file(name))
+    def clear(self):
+        """Ends what a test left running and removes its files."""
+        for p in self.programs[1:] + self.captures:
+            p.kill()
+        del self.programs[1:], self.captures[:]
+        for name in os.listdir(self.folder):
+            os.unlink(self.file(name))
 
-	def close(self):
-		for p in self.captures + self.programs:
-			p.kill()
-		for name in self.names.values():
-			subprocess.run(["ip", "netns", "del", name], check=False)
-		if self.folder:
-			shutil.rmtree(self.folder, ignore_errors=True)
+    def close(self):
+        for p in self.captures + self.programs:
+            p.kill()
+        for name in self.names.values():
+            subprocess.run(["ip", "netns", "del", name], check=False)
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
-	def _start(self, w):
-		"""The programs of one class as [(role, program)], all set up and waiting for "go"."""
-		program, started = w.program or w.name, []
-		sides = [("app", truth.APP_UID, 20000, 30000, truth.APP_RAW)]
-		if not w.solo:
-			sides.append(("bystander", truth.BYSTANDER_UID, 30000, 20000, truth.BYSTANDER_RAW))
-		for role, uid, base, peer, raw in sides:
-			lo = base + w.slot * truth.SLOT
-			options = [f"uid={uid}", f"other={truth.BYSTANDER_UID}", f"count={w.count}",
-				   f"ports={lo}-{lo + truth.SLOT - 1}", f"peer={peer + w.slot * truth.SLOT}"]
-			if w.name == "raw":
-				options.append(f"port={raw}")
-			if w.solo:
-				options.append(f"port={truth.SHARED_PORTS[0]}")
-			started.append((role, self.traffic("app", program, *options, *w.options)))
-		for _, p in started:
-			p.line()
-		for role, base in (("app far", 20000), ("bystander far", 30000)) if w.far else ():
-			far = self.traffic("srv", w.far, f"port={base + w.slot * truth.SLOT}", f"count={w.count}")
-			far.line()
-			started.append((role, far))
-		return started
+    def _start(self, w):
+        """The programs of one class as [(role, program)], all set up and waiting for "go"."""
+        program, started = w.program or w.name, []
+        sides = [("app", truth.APP_UID, 20000, 30000, truth.APP_RAW)]
+        if not w.solo:
+            sides.append(("bystander", truth.BYSTANDER_UID, 30000, 20000, truth.BYSTANDER_RAW))
+        for role, uid, base, peer, raw in sides:
+            lo = base + w.slot * truth.SLOT
+            options = [f"uid={uid}", f"other={truth.BYSTANDER_UID}", f"count={w.count}",
+                   f"ports={lo}-{lo + truth.SLOT - 1}", f"peer={peer + w.slot * truth.SLOT}"]
+            if w.name == "raw":
+                options.append(f"port={raw}")
+            if w.solo:
+                options.append(f"port={truth.SHARED_PORTS[0]}")
+            started.append((role, self.traffic("app", program, *options, *w.options)))
+        for _, p in started:
+            p.line()
+        for role, base in (("app far", 20000), ("bystander far", 30000)) if w.far else ():
+            port = base + w.slot * truth.SLOT
+            far = self.traffic("srv", w.far, f"port={port}", f"count={w.count}")
+            far.line()
+            started.append((role, far))
+        return started
 
-	def run(self, workloads, make_tool, what=()):
-		"""Runs the classes beside the tool and the reference, and holds one against the other."""
-		reference = Reference(self, what)
-		running = {w.name: self._start(w) for w in workloads if w.before}
-		tool = make_tool().wait_ready()
-		start = time.time()
-		running.update({w.name: self._start(w) for w in workloads if not w.before})
-		results = self._go(running)
-		end = time.time()
-		if tool.loses_its_tail:
-			self.flush([tool.path])
-		code = tool.stop()
-		reference.stop()
-		report = truth.compare(reference.paths, truth.to_pcap(tool.path, self.file("ours.pcap")),
-				       start, end)
-		if report.unknown:
-			raise LabError(f"whose is it? {[truth.words(*p) for p in report.unknown[:5]]}")
-		self._check(workloads, results)
-		return Outcome(report, results, tool.json(), tool, code)
+    def run(self, workloads, make_tool, what=()):
+        """Runs the classes beside the tool and the reference, and holds one against the other."""
+        reference = Reference(self, what)
+        running = {w.name: self._start(w) for w in workloads if w.before}
+        tool = make_tool().wait_ready()
+        start = time.time()
+        running.update({w.name: self._start(w) for w in workloads if not w.before})
+        results = self._go(running)
+        end = time.time()
+        if tool.loses_its_tail:
+            self.flush([tool.path])
+        code = tool.stop()
+        reference.stop()
+        report = truth.compare(reference.paths, truth.to_pcap(tool.path, self.file("ours.pcap")),
+                       start, end)
+        if report.unknown:
+            raise LabError(f"whose is it? {[truth.words(*p) for p in report.unknown[:5]]}")
+        self._check(workloads, results)
+        return Outcome(report, results, tool.json(), tool, code)
 
-	def _go(self, running):
-		results = {}
-		everyone = [(name, role, p) for name, ps in running.items() for role, p in ps]
-		for _, _, p in everyone:
-			p.say("go")
-		for name, role, p in everyone:
-			results[name, role] = json.loads(p.line())
-		for _, _, p in everyone:
-			if p.finish():
-				raise LabError(f"{' '.join(p.argv)} failed")
-			self.programs.remove(p)
-		return results
+    def _go(self, running):
+        results = {}
+        everyone = [(name, role, p) for name, ps in running.items() for role, p in ps]
+        for _, _, p in everyone:
+            p.say("go")
+        for name, role, p in everyone:
+            results[name, role] = json.loads(p.line())
+        for _, _, p in everyone:
+            if p.finish():
+                raise LabError(f"{' '.join(p.argv)} failed")
+            self.programs.remove(p)
+        return results
 
-	@staticmethod
-	def _check(workloads, results):
-		for (name, role), r in results.items():
-			if r["failed"] > r["flows"] * BY_NAME[name].max_failed or not r["flows"]:
-				raise LabError(f"{name} of the {role}: {r}")
+    @staticmethod
+    def _check(workloads, results):
+        for (name, role), r in results.items():
+            if r["failed"] > r["flows"] * BY_NAME[name].max_failed or not r["flows"]:
+                raise LabError(f"{name} of the {role}: {r}")
 
 
 def run(*argv):
-	done = subprocess.run(argv, capture_output=True, text=True)
-	if done.returncode:
-		raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    done = subprocess.run(argv, capture_output=True, text=True)
+    if done.returncode:
+        raise LabError(f"{' '.join(argv)}: {done.stderr.strip()}")
 
 
 def remove_leftovers():
-	"""Namespaces and folders of labs whose process is no more."""
-	for folder in ("/run/netns", "/dev/shm"):
-		for name in os.listdir(folder) if os.path.isdir(folder) else ():
-			found = re.match(r"at-(\d+)-", name)
-			if not found or os.path.exists(f"/proc/{found[1]}"):
-				continue
-			if folder == "/run/netns":
-				subprocess.run(["ip", "netns", "del", name], check=False)
-			else:
-				shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
+    """Namespaces and folders of labs whose process is no more."""
+    for folder in ("/run/netns", "/dev/shm"):
+        for name in os.listdir(folder) if os.path.isdir(folder) else ():
+            found = re.match(r"at-(\d+)-", name)
+            if not found or os.path.exists(f"/proc/{found[1]}"):
+                continue
+            if folder == "/run/netns":
+                subprocess.run(["ip", "netns", "del", name], check=False)
+            else:
+                shutil.rmtree(os.path.join(folder, name), ignore_errors=True)

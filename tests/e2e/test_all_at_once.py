@@ -1,0 +1,29 @@
+"""Every class in one capture: no class may hide behind the quiet of its own test."""
+import pytest
+
+import lab as lab_module
+from test_exact import account, judge
+
+pytestmark = pytest.mark.usefixtures("need_apptap")
+
+
+def test_all_at_once(lab, tier):
+    # As fast as a core goes, they would starve the rest: they have a capture of their own.
+    loud = {"churn_tcp", "churn_udp"}
+    workloads = [w for w in lab_module.WORKLOADS if w.name not in loud]
+    outcome = lab.run(workloads, lambda: lab.apptap(tier=tier))
+    assert outcome.code == 0, outcome.tool.talk
+    stranger = outcome.report.slots[None]
+    assert not stranger.leaked, outcome.report.complain(stranger)
+    for w in workloads:
+        judge(outcome, w, outcome.tally(w))
+    account(outcome)
+
+
+def test_churn_of_both_kinds_at_once(lab, tier):
+    workloads = [lab_module.BY_NAME[n] for n in ("churn_tcp", "churn_udp", "tcp_short", "quic")]
+    outcome = lab.run(workloads, lambda: lab.apptap(tier=tier))
+    assert outcome.code == 0, outcome.tool.talk
+    for w in workloads:
+        judge(outcome, w, outcome.tally(w))
+    account(outcome)

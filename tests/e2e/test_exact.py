@@ -1,0 +1,40 @@
+"""Exactness, class by class: the app and a bystander do the same at the same time against the same
+servers; nothing of the bystander may be in the file, and nothing of the app may be missing."""
+import pytest
+
+import lab as lab_module
+
+pytestmark = pytest.mark.usefixtures("need_apptap")
+
+
+def account(outcome):
+    """What the tool says of itself agrees with what was found."""
+    counters, total = outcome.json["counters"], outcome.report.total
+    parts = {k: counters[k] for k in ("kept", "foreign", "not_ip", "unattributed")}
+    assert sum(parts.values()) == counters["seen"], counters
+    missing = total.expected - total.got
+    assert missing <= counters["unattributed"] + counters["dropped_kernel"], (
+        f"{missing} missing, not owned up to: {counters}\n{outcome.report.complain()}")
+
+
+def judge(outcome, workload, tally):
+    story = f"{workload.name}: {outcome.report.complain(tally)}\n{outcome.json.get('counters')}"
+    assert tally.expected, f"{workload.name}: the app sent nothing, so nothing is proven"
+    assert tally.bystander, f"{workload.name}: the bystander sent nothing, so nothing is proven"
+    assert not tally.leaked, story
+    assert not tally.extra, story
+    assert tally.recall >= workload.recall, story
+    print(f"{workload.name}: recall {tally.got}/{tally.expected}, leak 0 of {tally.bystander}")
+
+
+@pytest.mark.parametrize("name", lab_module.BY_NAME)
+def test_exact(lab, tier, name):
+    workload = lab_module.BY_NAME[name]
+    outcome = lab.run([workload], lambda: lab.apptap(tier=tier))
+    assert outcome.code == 0, outcome.tool.talk
+    judge(outcome, workload, outcome.report.total)
+    account(outcome)
+    if name.startswith("churn_"):
+        rate = sum(r["flows"] / r["seconds"] for r in outcome.results.values())
+        print(f"{name}: {rate:.0f} flows/s beside the captures"
+              + ("" if rate >= 10000 else ": this machine cannot reach 10,000"))

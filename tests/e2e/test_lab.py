@@ -1,0 +1,77 @@
+"""The lab itself: a full capture in the tool's place is caught leaking, a perfect one passes, and
+one packet missing, twice, or a stranger's is seen."""
+import subprocess
+
+import pytest
+
+import lab as lab_module
+import truth
+
+SOME = ("tcp_short", "dns", "fragments", "ping", "raw", "refused", "loopback", "port_reuse")
+
+
+def tcpdump(*argv):
+    subprocess.run(["tcpdump", "-Z", "root", "-nn", "--nano", *argv], check=True,
+                   capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def seen(shared_lab):
+    """A mix of classes, captured whole in the tool's place."""
+    names = [lab_module.BY_NAME[n] for n in SOME]
+    outcome = shared_lab.run(names, shared_lab.tcpdump)
+    yield outcome, [shared_lab.file(f"reference-{i}.pcap") for i in ("veth0", "lo")]
+    shared_lab.clear()
+
+
+def test_a_full_capture_is_caught_in_every_class(seen):
+    outcome, _ = seen
+    for name in SOME:
+        tally = outcome.tally(lab_module.BY_NAME[name])
+        assert tally.expected and tally.bystander, name
+        assert tally.recall == 1, outcome.report.complain(tally)
+        assert len(tally.leaked) >= tally.bystander, name
+        assert not tally.extra, outcome.report.complain(tally)
+
+
+def test_a_perfect_filter_passes(seen, shared_lab):
+    outcome, reference = seen
+    first = "portrange 20000-29999 or ip proto 253 or ip6 proto 253"
+    path = shared_lab.file("perfect.pcap")
+    tcpdump("-r", outcome.tool.path, "-w", path, first)
+    report = truth.compare(reference, path)
+    for name in ("tcp_short", "dns", "loopback"):
+        tally = report.slots[lab_module.BY_NAME[name].slot]
+        assert tally.recall == 1 and not tally.leaked and not tally.extra, report.complain(tally)
+    assert not report.total.leaked, report.complain()
+    assert not report.total.extra, report.complain()
+
+
+def test_one_packet_too_few_too_many_or_a_stranger_is_seen(seen, shared_lab):
+    outcome, reference = seen
+    start = min(ts for ts, _ in truth.packets(reference[0]))
+    whole = shared_lab.file("whole.pcap")
+    tcpdump("-r", outcome.tool.path, "-w", whole, "portrange 20000-29999")
+    expected = truth.compare(reference, whole, start).total
+    with open(whole, "rb") as f:
+        data = f.read()
+    end = 24 + 16 + int.from_bytes(data[32:36], "little")	# of the first record
+    for name, changed in (("missing", data[:24] + data[end:]), ("extra", data + data[24:end]),
+                  ("leaked", data[:24] + move_port(data[24:end]) + data[end:])):
+        path = shared_lab.file("changed.pcap")
+        with open(path, "wb") as f:
+            f.write(changed)
+        total = truth.compare(reference, path, start).total
+        assert len(getattr(total, name)) == len(getattr(expected, name)) + 1, name
+
+
+def move_port(record):
+    """The record with every port of the app's range made one of the bystander's."""
+    out = bytearray(record)
+    at = 16 + 20 + 20	# record header, SLL2, IPv4 without options
+    for i in (at, at + 2):
+        port = int.from_bytes(out[i:i + 2], "big")
+        if port in truth.APP_PORTS:
+            out[i:i + 2] = (port + 10000).to_bytes(2, "big")
+    assert out != record
+    return bytes(out)

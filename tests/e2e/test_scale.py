@@ -1,0 +1,73 @@
+"""Scale: a bystander's flood, 100,000 foreign sockets, a bulk download; bench/ measures finely."""
+import dataclasses
+
+import pytest
+
+import lab as lab_module
+import truth
+from test_exact import account, judge
+
+pytestmark = pytest.mark.usefixtures("need_apptap")
+
+
+def bystander(lab, workload, *options):
+    p = lab.traffic("app", workload, f"uid={truth.BYSTANDER_UID}", *options)
+    p.line()
+    return p
+
+
+def test_flood(lab, tier):
+    """The app's packets are all there while a bystander sends all it can. The reference sees the
+    app only: a second witness of the flood would be the bigger load."""
+    flood = bystander(lab, "flood", "ports=39800-39999", "seconds=3")
+    mix = [dataclasses.replace(lab_module.BY_NAME[n], count=c)
+           for n, c in (("tcp_short", 1500), ("dns", 3000), ("quic", 3000))]
+    seen = {}
+
+    def tool():
+        t = lab.apptap(tier=tier)
+        t.wait_ready()
+        flood.say("go")
+        return t
+    real_go = lab._go
+
+    def go(running):
+        results = real_go(running)
+        seen["flood"] = flood.line()
+        return results
+    lab._go = go
+    try:
+        outcome = lab.run(mix, tool, what=["portrange", "20000-29999", "or", "port", "7009", "and",
+                           "portrange", "41000-41999"])
+    finally:
+        del lab._go
+    total = outcome.report.total
+    print(f"flood {seen['flood']}: recall {total.got}/{total.expected}")
+    assert not total.leaked and not total.extra, outcome.report.complain()
+    for w in mix:
+        tally = outcome.tally(w)
+        assert tally.recall >= w.recall, outcome.report.complain(tally)
+    account(outcome)
+
+
+def test_ready_with_many_foreign_sockets(lab, tier):
+    hoards = [bystander(lab, "hoard", "ports=30000-37999", "count=100000")]
+    w = lab_module.BY_NAME["dns"]
+    outcome = lab.run([w], lambda: lab.apptap(tier=tier))
+    judge(outcome, w, outcome.report.total)
+    print(f"ready after {outcome.tool.ready_s:.3f} s, stopped after {outcome.tool.stop_s:.3f} s")
+    assert outcome.tool.ready_s < 1.0	# the figure is 0.5; a loaded machine gets twice that here
+    assert outcome.tool.stop_s < 0.5
+    for p in hoards:
+        p.say("go")
+        p.line()
+
+
+def test_bulk_download(lab, tier):
+    w = dataclasses.replace(lab_module.BY_NAME["bulk_down"], count=1, options=("size=200000000",))
+    outcome = lab.run([w], lambda: lab.apptap(tier=tier))
+    total = outcome.report.total
+    assert not total.leaked and not total.extra, outcome.report.complain()
+    got = sum(map(len, (p for _, p in truth.packets(lab.file("ours.pcap")))))
+    print(f"bulk: {total.got}/{total.expected} packets, {got} bytes")
+    assert total.recall >= 0.99, outcome.report.complain()
