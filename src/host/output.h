@@ -1,0 +1,45 @@
+/* output.h - the user's capture file, opened with the user's rights */
+#ifndef APPTAP_HOST_OUTPUT_H
+#define APPTAP_HOST_OUTPUT_H
+
+#include "base/error.h"
+
+struct apptap_output {
+	int fd; /* owned */
+	int folder_fd; /* owned; -1 for stdout */
+	const char *path; /* borrowed; "-" is stdout */
+	const char *name; /* within the folder; points into path */
+	bool created; /* by us: it may be removed again */
+	bool is_regular; /* can be cut back; a pipe cannot */
+	bool is_pipe; /* or a socket: its reader may be slow, or go */
+	uint64_t written; /* by apptap_output_write */
+	uint64_t whole; /* of those: up to the end of the last whole record */
+};
+
+#define APPTAP_OUTPUT_CLOSED              \
+	{                                 \
+		.fd = -1, .folder_fd = -1 \
+	}
+
+/*
+ * Opens @path for a capture, empty: mode 0600 when it is new. In a folder where everybody may
+ * write, no symbolic link is followed and nothing of another user is written to. stdout ("-") must
+ * not be a terminal. Opening a FIFO waits for its reader.
+ */
+int apptap_output_open(struct apptap_output *o, const char *path, struct apptap_error *err);
+
+/*
+ * Writes some of @len bytes. Return: how many, -EAGAIN a pipe is full (poll for POLLOUT), -EPIPE
+ * its reader is gone. Other failures cut a regular file back to its last whole record.
+ */
+ssize_t apptap_output_write(struct apptap_output *o, const void *bytes, size_t len,
+			    struct apptap_error *err);
+void apptap_output_cut(struct apptap_output *o); /* back to the last whole record */
+
+/* Whether the file can still be found: somebody may have removed it while it was written. */
+bool apptap_output_is_there(const struct apptap_output *o);
+
+void apptap_output_remove(struct apptap_output *o); /* the capture never began: if we made it */
+void apptap_output_close(struct apptap_output *o);
+
+#endif

@@ -1,0 +1,443 @@
+/* session.c - one conversation with an agent: start, ready, events, stop, result */
+#include "host/session.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "wire/frame.h"
+#include "wire/text.h"
+
+enum state { GREETING, IDLE, ASKED, RUNNING, OVER };
+
+struct apptap_session {
+	const struct apptap_executor_ops *executor;
+	struct apptap_session_handler h;
+	struct apptap_child child; /* owned */
+	struct apptap_frame_reader *reader; /* owned */
+	struct apptap_output *output; /* borrowed; NULL until a capture starts */
+	struct apptap_event *event; /* owned; the one being decoded */
+	enum state state;
+	enum apptap_failure failure;
+	bool can_pass; /* the agent's stdin is the socket that we made */
+	bool stopping;
+	bool abandoned;
+	int status; /* of waitpid, once pid is -1 */
+	uint64_t received; /* bytes of DATA */
+	char line[512]; /* of the agent's stderr, so far */
+	size_t line_len;
+	char said[512]; /* its last whole line */
+};
+
+static int fail(struct apptap_session *s, enum apptap_failure failure, int r)
+{
+	s->failure = failure;
+	s->state = OVER;
+	return r;
+}
+
+static void end_line(struct apptap_session *s)
+{
+	s->line[s->line_len] = '\0';
+	if (s->line_len) {
+		apptap_text_clean(s->said, sizeof(s->said), s->line);
+		if (s->h.log)
+			s->h.log(s->h.arg, s->said);
+	}
+	s->line_len = 0;
+}
+
+static void read_log(struct apptap_session *s)
+{
+	char buf[1024];
+	ssize_t n;
+
+	while ((n = read(s->child.err_fd, buf, sizeof(buf))) > 0)
+		for (ssize_t i = 0; i < n; i++) {
+			if (buf[i] != '\n' && buf[i] != '\r' && s->line_len < sizeof(s->line) - 1)
+				s->line[s->line_len++] = buf[i];
+			else
+				end_line(s);
+		}
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+		end_line(s);
+		close(s->child.err_fd);
+		s->child.err_fd = -1;
+	}
+}
+
+static int reader_gone(struct apptap_session *s, struct apptap_error *err)
+{
+	apptap_error_say(err, EPIPE, "the reader closed the stream");
+	return fail(s, APPTAP_FAILURE_READER_GONE, -EPIPE);
+}
+
+/* All of @body, waiting for a slow reader, with an ear for the owner meanwhile. */
+static int take_data(struct apptap_session *s, const struct apptap_frame *frame,
+		     struct apptap_error *err)
+{
+	struct apptap_view v = frame->body;
+
+	if (!s->output)
+		return apptap_error_say(err, EPROTO, "the agent sent data that nobody asked for");
+	s->received += v.left;
+	while (v.left && !s->abandoned) {
+		ssize_t n = apptap_output_write(s->output, v.p, v.left, err);
+
+		if (n == -EPIPE)
+			return reader_gone(s, err);
+		if (n == -EAGAIN) {
+			struct pollfd p[2] = {
+				{ .fd = s->output->fd, .events = POLLOUT },
+				{ .fd = s->h.wake_fd, .events = POLLIN },
+			};
+
+			if (poll(p, 2, -1) > 0 && p[1].revents)
+				s->h.wake(s->h.arg);
+			continue;
+		}
+		if (n < 0)
+			return (int)n;
+		apptap_view_take(&v, (size_t)n);
+	}
+	if (!v.left && (frame->flags & APPTAP_FRAME_WHOLE))
+		s->output->whole = s->output->written;
+	return 0;
+}
+
+static int take_error(struct apptap_session *s, const struct apptap_wire_error *e,
+		      struct apptap_error *err)
+{
+	apptap_error_say(err, EIO, "%s", e->msg[0] ? e->msg : "the agent failed without a word");
+	if (e->hint[0])
+		apptap_error_hint(err, "%s", e->hint);
+	return fail(s, e->failure == APPTAP_FAILURE_NONE ? APPTAP_FAILURE_OTHER : e->failure, -EIO);
+}
+
+static int take_done(struct apptap_session *s, const struct apptap_event_done *done,
+		     struct apptap_error *err)
+{
+	s->state = OVER;
+	if (done->error.failure != APPTAP_FAILURE_NONE)
+		return take_error(s, &done->error, err);
+	if (done->stream_bytes != s->received)
+		return apptap_error_say(
+			err, EPROTO, "the stream is not whole: %llu of its %llu bytes came",
+			(unsigned long long)s->received, (unsigned long long)done->stream_bytes);
+	return 0;
+}
+
+static int take_event(struct apptap_session *s, struct apptap_view body, struct apptap_error *err)
+{
+	int r = apptap_event_decode(body, s->event, err);
+
+	if (r < 0)
+		return r;
+	if (s->h.event)
+		s->h.event(s->h.arg, s->event);
+	switch (s->event->type) {
+	case APPTAP_EVENT_READY:
+		s->state = RUNNING;
+		return 0;
+	case APPTAP_EVENT_ERROR:
+		return take_error(s, &s->event->error, err);
+	case APPTAP_EVENT_PROBE:
+	case APPTAP_EVENT_CLEANUP:
+		s->state = OVER;
+		return 0;
+	case APPTAP_EVENT_DONE:
+		return take_done(s, &s->event->done, err);
+	case APPTAP_EVENT_STATUS:
+	case APPTAP_EVENT_WARNING:
+		break;
+	}
+	return 0;
+}
+
+static int take_hello(struct apptap_session *s, const struct apptap_frame *frame,
+		      struct apptap_error *err)
+{
+	struct apptap_hello hello;
+	int r;
+
+	if (frame->type != APPTAP_FRAME_HELLO)
+		return apptap_error_say(err, EPROTO, "what was started is not an AppTap agent");
+	r = apptap_hello_decode(frame->body, &hello, err);
+	if (r < 0)
+		return r;
+	/* sudo with use_pty puts a pipe of its own between: then there is no passing. */
+	s->can_pass = s->child.socket_inode && hello.stdin_inode == s->child.socket_inode;
+	s->state = IDLE;
+	return 0;
+}
+
+static int take_frame(struct apptap_session *s, const struct apptap_frame *frame,
+		      struct apptap_error *err)
+{
+	struct apptap_view v = frame->body;
+	struct apptap_conn_record record;
+
+	if (s->state == GREETING)
+		return take_hello(s, frame, err);
+	switch (frame->type) {
+	case APPTAP_FRAME_EVENT:
+		return take_event(s, frame->body, err);
+	case APPTAP_FRAME_DATA:
+		return take_data(s, frame, err);
+	case APPTAP_FRAME_CONNECTIONS:
+		while (apptap_conn_record_take(&v, &record))
+			if (s->h.connection)
+				s->h.connection(s->h.arg, &record);
+		if (!v.left)
+			return 0;
+	}
+	return apptap_error_say(err, EPROTO, "the agent sent a frame that makes no sense (type %u)",
+				frame->type);
+}
+
+static void wait_child(struct apptap_session *s)
+{
+	if (s->child.pid > 0)
+		while (waitpid(s->child.pid, &s->status, 0) < 0 && errno == EINTR)
+			;
+	s->child.pid = -1;
+}
+
+/* The agent's stream ended, and it should not have. */
+static int agent_gone(struct apptap_session *s, struct apptap_error *err)
+{
+	int r;
+
+	wait_child(s);
+	if (s->child.err_fd >= 0)
+		read_log(s);
+	if (s->state == GREETING) {
+		r = s->executor->explain(s->status, s->said, err);
+	} else {
+		if (s->output)
+			apptap_output_cut(s->output);
+		r = apptap_error_say(err, ECONNRESET, "the agent ended before it was done%s%s",
+				     s->said[0] ? ": " : "", s->said);
+	}
+	return fail(s, APPTAP_FAILURE_OTHER, r);
+}
+
+static int read_frames(struct apptap_session *s, struct apptap_error *err)
+{
+	struct apptap_frame frame;
+	size_t room;
+	void *space = apptap_frame_reader_space(s->reader, &room);
+	ssize_t n = read(s->child.out_fd, space, room);
+	int r;
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return 0;
+	if (n <= 0)
+		return agent_gone(s, err);
+	apptap_frame_reader_fill(s->reader, (size_t)n);
+	while ((r = apptap_frame_reader_next(s->reader, &frame, err)) > 0) {
+		r = take_frame(s, &frame, err);
+		if (r < 0)
+			break;
+	}
+	return r < 0 && s->failure == APPTAP_FAILURE_NONE ? fail(s, APPTAP_FAILURE_OTHER, r) : r;
+}
+
+/* Waits until something has happened, and deals with it. */
+static int pump(struct apptap_session *s, struct apptap_error *err)
+{
+	bool watch = s->output && s->output->is_pipe; /* events 0: only when nobody reads it */
+	struct pollfd p[] = {
+		{ .fd = s->child.out_fd, .events = POLLIN },
+		{ .fd = s->child.err_fd, .events = POLLIN },
+		{ .fd = s->h.wake_fd, .events = POLLIN },
+		{ .fd = watch ? s->output->fd : -1, .events = 0 },
+	};
+
+	if (poll(p, ARRAY_SIZE(p), -1) < 0)
+		return errno == EINTR ? 0 : apptap_error_set(err, errno, "waiting for the agent");
+	if (p[2].revents)
+		s->h.wake(s->h.arg);
+	if (p[1].revents)
+		read_log(s);
+	if (p[0].revents)
+		return read_frames(s, err);
+	if (p[3].revents & (POLLERR | POLLHUP))
+		return reader_gone(s, err);
+	return 0;
+}
+
+/* Pumps as long as the session is in @state. */
+static int pump_while(struct apptap_session *s, enum state state, struct apptap_error *err)
+{
+	int r = 0;
+
+	while (r >= 0 && s->state == state) {
+		if (s->abandoned)
+			return fail(s, APPTAP_FAILURE_OTHER,
+				    apptap_error_say(err, EINTR,
+						     "given up before the end of the stream was "
+						     "written"));
+		r = pump(s, err);
+	}
+	return r;
+}
+
+int apptap_session_open(struct apptap_session **out, const struct apptap_executor_ops *executor,
+			const struct apptap_session_handler *h, struct apptap_error *err)
+{
+	struct apptap_session *s = calloc(1, sizeof(*s));
+	struct apptap_hello hello = {
+		.wire_version = APPTAP_WIRE_VERSION,
+		.pid = (uint32_t)getpid(),
+		.program = APPTAP_VERSION,
+	};
+	uint8_t body[APPTAP_HELLO_BYTES];
+	int r;
+
+	if (!s)
+		return apptap_error_set(err, ENOMEM, "allocating a session");
+	*out = s; /* the caller's from here, to ask for the failure and to close */
+	s->executor = executor;
+	s->h = *h;
+	s->child = (struct apptap_child)APPTAP_CHILD_NONE;
+	s->failure = APPTAP_FAILURE_NONE;
+	s->event = calloc(1, sizeof(*s->event));
+	if (!s->event)
+		return apptap_error_set(err, ENOMEM, "allocating a session");
+	r = apptap_frame_reader_new(&s->reader, err);
+	if (r >= 0)
+		r = executor->spawn(&s->child, err);
+	if (r < 0)
+		return fail(s, APPTAP_FAILURE_OTHER, r);
+	apptap_hello_encode(&hello, body);
+	/* Whether it arrives is seen by whether an answer comes: a refusing sudo just ends. */
+	apptap_frame_send(s->child.in_fd, APPTAP_FRAME_HELLO, 0, body, sizeof(body), NULL);
+	return pump_while(s, GREETING, err);
+}
+
+/* One byte stream, and a descriptor beside its first byte. */
+static int send_passing(int fd, const void *bytes, size_t len, int passed)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = { 0 };
+	struct iovec iov = { .iov_base = (void *)(uintptr_t)bytes, .iov_len = len };
+	struct msghdr msg = {
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes),
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int));
+	memcpy(CMSG_DATA(c), &passed, sizeof(int));
+	return sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)len ? 0 : -errno;
+}
+
+static int send_command(struct apptap_session *s, const struct apptap_command *cmd, int passed,
+			struct apptap_error *err)
+{
+	uint8_t header[APPTAP_FRAME_HEADER_BYTES];
+	auto_free char *json = NULL;
+	int len = apptap_command_encode(cmd, &json, err);
+
+	if (len < 0)
+		return len;
+	if (passed < 0)
+		return apptap_frame_send(s->child.in_fd, APPTAP_FRAME_COMMAND, 0, json, (size_t)len,
+					 err);
+	apptap_frame_header(header, APPTAP_FRAME_COMMAND, 0, (uint32_t)len);
+	len = send_passing(s->child.in_fd, header, sizeof(header), passed);
+	if (len >= 0 && send(s->child.in_fd, json, strlen(json), MSG_NOSIGNAL) < 0)
+		len = -errno;
+	return len < 0 ? apptap_error_set(err, -len, "sending a command to the agent") : 0;
+}
+
+int apptap_session_start(struct apptap_session *s, struct apptap_start *start,
+			 struct apptap_output *output, struct apptap_error *err)
+{
+	auto_free struct apptap_command *cmd = calloc(1, sizeof(*cmd));
+	int r;
+
+	if (!cmd)
+		return apptap_error_set(err, ENOMEM, "starting a capture");
+	s->output = output;
+	/* A pipe is written here: its reader may be slow, and the agent must not wait for it. */
+	start->stream = !s->can_pass || output->is_pipe;
+	cmd->type = APPTAP_COMMAND_START;
+	cmd->start = *start;
+	r = send_command(s, cmd, start->stream ? -1 : output->fd, err);
+	if (r < 0)
+		return fail(s, APPTAP_FAILURE_OTHER, r);
+	s->state = ASKED;
+	if (s->stopping) /* asked for before there was anything to stop */
+		apptap_frame_send(s->child.in_fd, APPTAP_FRAME_COMMAND, 0, "{\"type\":\"stop\"}",
+				  15, NULL);
+	return pump_while(s, ASKED, err);
+}
+
+int apptap_session_ask(struct apptap_session *s, enum apptap_command_type type,
+		       struct apptap_error *err)
+{
+	auto_free struct apptap_command *cmd = calloc(1, sizeof(*cmd));
+	int r;
+
+	if (!cmd)
+		return apptap_error_set(err, ENOMEM, "asking the agent");
+	cmd->type = type;
+	r = send_command(s, cmd, -1, err);
+	if (r < 0)
+		return fail(s, APPTAP_FAILURE_OTHER, r);
+	s->state = ASKED;
+	return pump_while(s, ASKED, err);
+}
+
+int apptap_session_run(struct apptap_session *s, struct apptap_error *err)
+{
+	return pump_while(s, RUNNING, err);
+}
+
+void apptap_session_stop(struct apptap_session *s)
+{
+	static const char stop[] = "{\"type\":\"stop\"}";
+
+	if (s->stopping)
+		return;
+	s->stopping = true;
+	if (s->state == ASKED || s->state == RUNNING)
+		apptap_frame_send(s->child.in_fd, APPTAP_FRAME_COMMAND, 0, stop, sizeof(stop) - 1,
+				  NULL);
+}
+
+void apptap_session_abandon(struct apptap_session *s)
+{
+	s->abandoned = true;
+}
+
+enum apptap_failure apptap_session_failure(const struct apptap_session *s)
+{
+	return s->failure;
+}
+
+void apptap_session_close(struct apptap_session *s)
+{
+	if (!s)
+		return;
+	if (s->child.in_fd >= 0)
+		close(s->child.in_fd);
+	if (s->child.out_fd >= 0 && s->child.out_fd != s->child.in_fd)
+		close(s->child.out_fd);
+	wait_child(s);
+	if (s->child.err_fd >= 0)
+		close(s->child.err_fd);
+	apptap_frame_reader_free(s->reader);
+	free(s->event);
+	free(s);
+}
