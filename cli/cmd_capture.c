@@ -1,0 +1,218 @@
+/* cmd_capture.c - capture until the end that was asked for, Ctrl-C, or a failure */
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#include "cmd.h"
+#include "host/session.h"
+#include "result.h"
+#include "terminal.h"
+
+#define WARNINGS_MAX 1000
+
+struct run {
+	struct apptap_result result;
+	struct apptap_session *session; /* owned */
+	struct apptap_output output; /* owned */
+	int signal_fd; /* owned */
+	int signals; /* so many came */
+};
+
+int apptap_cmd_exit_code(enum apptap_failure failure)
+{
+	switch (failure) {
+	case APPTAP_FAILURE_NO_TIER:
+		return APPTAP_EXIT_NO_TIER;
+	case APPTAP_FAILURE_USAGE:
+		return APPTAP_EXIT_USAGE;
+	default:
+		return APPTAP_EXIT_FAILED;
+	}
+}
+
+static void say_ready(const struct run *run)
+{
+	const struct apptap_event_ready *ready = &run->result.ready;
+	const struct apptap_options *o = run->result.options;
+
+	if (o->quiet)
+		return;
+	if (ready->whole_device)
+		apptap_terminal_say("capturing the whole device with %s to '%s'", ready->tier,
+				    o->output);
+	else
+		apptap_terminal_say("capturing UID %" PRIu32 " (%s)%s with %s to '%s'",
+				    ready->uid_count ? ready->uids[0].uid : 0,
+				    ready->uid_count ? ready->uids[0].why : "?",
+				    ready->uid_count > 1 ? " and others" : "", ready->tier,
+				    o->output);
+	for (uint32_t i = 1; i < ready->uid_count; i++)
+		apptap_terminal_line("  and UID %" PRIu32 " (%s)", ready->uids[i].uid,
+				     ready->uids[i].why);
+}
+
+static void keep_warning(struct apptap_result *r, const char *text)
+{
+	void *grown;
+
+	if (r->warning_count == WARNINGS_MAX) {
+		r->warnings_more++;
+		return;
+	}
+	grown = realloc(r->warnings, (r->warning_count + 1) * sizeof(*r->warnings));
+	if (!grown)
+		return;
+	r->warnings = grown;
+	snprintf(r->warnings[r->warning_count++], sizeof(*r->warnings), "%s", text);
+}
+
+static void take_event(void *arg, const struct apptap_event *ev)
+{
+	struct run *run = arg;
+
+	switch (ev->type) {
+	case APPTAP_EVENT_READY:
+		run->result.ready = ev->ready;
+		run->result.is_ready = true;
+		say_ready(run);
+		break;
+	case APPTAP_EVENT_STATUS:
+		if (!run->result.options->quiet)
+			apptap_status_show(&ev->status);
+		break;
+	case APPTAP_EVENT_WARNING:
+		apptap_terminal_say("warning: %s", ev->warning);
+		keep_warning(&run->result, ev->warning);
+		break;
+	case APPTAP_EVENT_DONE:
+		run->result.done = ev->done;
+		run->result.is_done = true;
+		break;
+	default:
+		break;
+	}
+}
+
+static void take_connection(void *arg, const struct apptap_conn_record *conn)
+{
+	struct apptap_result *r = &((struct run *)arg)->result;
+
+	if (!(r->conn_count & (r->conn_count - 1))) { /* full at every power of two */
+		void *grown = realloc(r->conns, MAX(2 * r->conn_count, (size_t)1) * sizeof(*conn));
+
+		if (!grown)
+			return;
+		r->conns = grown;
+	}
+	r->conns[r->conn_count++] = *conn;
+}
+
+static void take_log(void *arg, const char *line)
+{
+	const struct run *run = arg;
+
+	if (run->result.options->verbose)
+		apptap_terminal_line("%s", line);
+}
+
+/* Ctrl-C and kin: the first asks for the end, the second does not wait for a slow reader. */
+static void take_signal(void *arg)
+{
+	struct run *run = arg;
+	struct signalfd_siginfo info;
+
+	while (read(run->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		run->signals++;
+		apptap_session_stop(run->session);
+		if (run->signals > 1 && run->output.is_pipe)
+			apptap_session_abandon(run->session);
+	}
+}
+
+static int catch_signals(struct run *run, struct apptap_error *err)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	struct sigaction old;
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+		/* nohup, and shells that start us in the background, mean it */
+		sigaction(signals[i], NULL, &old);
+		if (old.sa_handler != SIG_IGN)
+			sigaddset(&set, signals[i]);
+	}
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	run->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return run->signal_fd < 0 ? apptap_error_set(err, errno, "catching signals") : 0;
+}
+
+/* Everything from the first signal that could come to the last byte of the file. */
+static int capture(struct run *run, struct apptap_options *o, enum apptap_failure *failure,
+		   struct apptap_error *err)
+{
+	struct apptap_session_handler handler = {
+		.arg = run,
+		.event = take_event,
+		.connection = take_connection,
+		.log = take_log,
+		.wake = take_signal,
+	};
+	int r = catch_signals(run, err);
+
+	*failure = APPTAP_FAILURE_OTHER;
+	if (r < 0)
+		return r;
+	handler.wake_fd = run->signal_fd;
+	r = apptap_session_open(&run->session, &apptap_executor_local, &handler, err);
+	if (r >= 0)
+		r = apptap_session_start(run->session, &o->start, &run->output, err);
+	if (r >= 0)
+		r = apptap_session_run(run->session, err);
+	if (run->session && apptap_session_failure(run->session) != APPTAP_FAILURE_NONE)
+		*failure = apptap_session_failure(run->session);
+	if (!run->result.is_ready)
+		apptap_output_remove(&run->output);
+	else if (r >= 0 && !apptap_output_is_there(&run->output))
+		r = apptap_error_say(err, ENOENT,
+				     "the file '%s' was removed while it was written: its "
+				     "packets are lost",
+				     o->output);
+	apptap_session_close(run->session);
+	run->session = NULL;
+	return r;
+}
+
+int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err)
+{
+	auto_free struct run *run = calloc(1, sizeof(*run));
+	enum apptap_failure failure;
+	int r;
+
+	if (!run) {
+		apptap_error_set(err, ENOMEM, "starting");
+		return APPTAP_EXIT_FAILED;
+	}
+	run->signal_fd = -1;
+	run->result.options = o;
+	/* Opened first: opening a FIFO waits, and must end by Ctrl-C as everywhere. */
+	r = apptap_output_open(&run->output, o->output, err);
+	if (r < 0)
+		return o->json ? (apptap_jsonout_error(err, stdout), APPTAP_EXIT_FAILED)
+			       : APPTAP_EXIT_FAILED;
+	r = capture(run, o, &failure, err);
+	apptap_terminal_clear();
+	if (r < 0)
+		run->result.error = *err;
+	if (run->result.is_done && !o->quiet)
+		apptap_summary_print(&run->result);
+	if (o->json && apptap_jsonout_result(&run->result, stdout) < 0 && r >= 0)
+		r = apptap_error_set(err, errno, "writing JSON to stdout");
+	apptap_output_close(&run->output);
+	if (run->signal_fd >= 0)
+		close(run->signal_fd);
+	free(run->result.conns);
+	free(run->result.warnings);
+	return r < 0 ? apptap_cmd_exit_code(failure) : APPTAP_EXIT_DONE;
+}

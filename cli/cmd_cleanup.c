@@ -1,0 +1,50 @@
+/* cmd_cleanup.c - remove what an earlier capture may have left */
+#include <inttypes.h>
+
+#include "cmd.h"
+#include "host/session.h"
+#include "result.h"
+#include "terminal.h"
+
+static void take_event(void *arg, const struct apptap_event *ev)
+{
+	struct apptap_event_cleanup *out = arg;
+
+	if (ev->type == APPTAP_EVENT_CLEANUP)
+		*out = ev->cleanup;
+}
+
+static void print(const struct apptap_event_cleanup *c)
+{
+	printf("agents without a host: ");
+	if (c->agents_ended)
+		printf("%" PRIu64 " ended", c->agents_ended);
+	else
+		printf("none");
+	printf(" (%" PRIu64 " processes looked at)\n", c->processes_checked);
+	if (c->agents_live)
+		printf("captures that run now: %" PRIu64 ", left alone\n", c->agents_live);
+	/* sockdiag, the only tier so far, keeps its state in sockets: gone with their process. */
+	printf("kernel rules: none to look for; the tier sockdiag installs none\n");
+}
+
+int apptap_cmd_cleanup(struct apptap_options *o, struct apptap_error *err)
+{
+	struct apptap_event_cleanup found = { 0 };
+	struct apptap_session_handler handler = { .arg = &found,
+						  .event = take_event,
+						  .wake_fd = -1 };
+	struct apptap_session *session = NULL;
+	int r = apptap_session_open(&session, &apptap_executor_local, &handler, err);
+
+	if (r >= 0)
+		r = apptap_session_ask(session, APPTAP_COMMAND_CLEANUP, err);
+	apptap_session_close(session);
+	if (r < 0)
+		return APPTAP_EXIT_FAILED;
+	if (o->json)
+		apptap_jsonout_cleanup(&found, stdout);
+	else
+		print(&found);
+	return APPTAP_EXIT_DONE;
+}

@@ -1,0 +1,49 @@
+/* cmd_probe.c - say which tiers work here, and why others do not */
+#include "cmd.h"
+#include "host/session.h"
+#include "result.h"
+#include "terminal.h"
+
+static void take_event(void *arg, const struct apptap_event *ev)
+{
+	struct apptap_event_probe *out = arg;
+
+	if (ev->type == APPTAP_EVENT_PROBE)
+		*out = ev->probe;
+	else if (ev->type == APPTAP_EVENT_WARNING)
+		apptap_terminal_say("%s", ev->warning);
+}
+
+static void print(const struct apptap_event_probe *p)
+{
+	for (uint32_t i = 0; i < p->tier_count; i++) {
+		printf("%-10s %-4s %s\n", p->tiers[i].name, p->tiers[i].works ? "yes" : "no",
+		       p->tiers[i].works ? p->tiers[i].gist : p->tiers[i].reason);
+		if (!p->tiers[i].works && p->tiers[i].hint[0])
+			printf("%-15s try: %s\n", "", p->tiers[i].hint);
+	}
+}
+
+int apptap_cmd_probe(struct apptap_options *o, struct apptap_error *err)
+{
+	static struct apptap_event_probe found;
+	struct apptap_session_handler handler = { .arg = &found,
+						  .event = take_event,
+						  .wake_fd = -1 };
+	struct apptap_session *session = NULL;
+	bool works = false;
+	int r = apptap_session_open(&session, &apptap_executor_local, &handler, err);
+
+	if (r >= 0)
+		r = apptap_session_ask(session, APPTAP_COMMAND_PROBE, err);
+	apptap_session_close(session);
+	if (r < 0)
+		return APPTAP_EXIT_FAILED;
+	if (o->json)
+		apptap_jsonout_probe(&found, stdout);
+	else
+		print(&found);
+	for (uint32_t i = 0; i < found.tier_count; i++)
+		works |= found.tiers[i].works;
+	return works ? APPTAP_EXIT_DONE : APPTAP_EXIT_NO_TIER;
+}

@@ -1,0 +1,131 @@
+/* jsonout.c - results as JSON: one object, one line */
+#include <errno.h>
+#include <jansson.h>
+
+#include "result.h"
+#include "wire/text.h"
+
+static json_t *text(const char *s)
+{
+	char clean[1024];
+
+	return json_string(apptap_text_clean(clean, sizeof(clean), s));
+}
+
+static json_t *number(uint64_t n)
+{
+	return json_integer((json_int_t)MIN(n, (uint64_t)INT64_MAX));
+}
+
+static json_t *error_object(const struct apptap_error *err)
+{
+	return json_pack("{s:o,s:o}", "message", text(err->msg), "hint", text(err->hint));
+}
+
+/* Takes @object. */
+static int put(json_t *object, FILE *to)
+{
+	int r = object ? json_dumpf(object, to, JSON_COMPACT) : -1;
+
+	json_decref(object);
+	if (r < 0 || fputc('\n', to) == EOF || fflush(to) == EOF)
+		return errno ? -errno : -EIO;
+	return 0;
+}
+
+static json_t *connection(const struct apptap_conn_record *c)
+{
+	char proto[16], local[80], remote[80];
+	const uint64_t numbers[] = { c->packets_out, c->packets_in, c->bytes_out,
+				     c->bytes_in,    c->first_ns,   c->last_ns };
+	static const char *const names[] = { "packets_out", "packets_in", "bytes_out",
+					     "bytes_in",    "first_ns",	  "last_ns" };
+	json_t *o = json_pack(
+		"{s:s,s:s,s:s,s:b,s:b,s:b}", "protocol", apptap_conn_proto(c, proto, sizeof(proto)),
+		"local", apptap_conn_address(c, true, local, sizeof(local)), "remote",
+		apptap_conn_address(c, false, remote, sizeof(remote)), "syn", c->tcp_flags & 1,
+		"fin", !!(c->tcp_flags & 2), "rst", !!(c->tcp_flags & 4));
+
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		json_object_set_new(o, names[i], number(numbers[i]));
+	json_object_set_new(o, "uid",
+			    c->uid == APPTAP_UID_NONE ? json_null() : json_integer(c->uid));
+	return o;
+}
+
+static json_t *counters(const struct apptap_wire_counters *c)
+{
+	const uint64_t numbers[] = { c->packets,    c->bytes,	       c->seen,	  c->kept,
+				     c->kept_bytes, c->foreign,	       c->not_ip, c->unattributed,
+				     c->held,	    c->dropped_kernel, c->lookups };
+	static const char *const names[] = { "packets",	       "bytes",	       "seen",
+					     "kept",	       "kept_bytes",   "foreign",
+					     "not_ip",	       "unattributed", "held",
+					     "dropped_kernel", "lookups" };
+	json_t *o = json_object();
+
+	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+		json_object_set_new(o, names[i], number(numbers[i]));
+	return o;
+}
+
+int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
+{
+	const struct apptap_start *start = &r->options->start;
+	json_t *o = json_object(), *uids = json_array(), *conns = json_array(),
+	       *warnings = json_array();
+
+	for (uint32_t i = 0; i < r->ready.uid_count; i++)
+		json_array_append_new(uids,
+				      json_pack("{s:o,s:o}", "uid", number(r->ready.uids[i].uid),
+						"why", text(r->ready.uids[i].why)));
+	for (size_t i = 0; i < r->conn_count; i++)
+		json_array_append_new(conns, connection(&r->conns[i]));
+	for (size_t i = 0; i < r->warning_count; i++)
+		json_array_append_new(warnings, text(r->warnings[i]));
+	json_object_set_new(o, "apptap", json_string(APPTAP_VERSION));
+	json_object_set_new(o, "tier", r->is_ready ? text(r->ready.tier) : json_null());
+	json_object_set_new(o, "uids", uids);
+	json_object_set_new(o, "whole_device", json_boolean(start->whole_device));
+	json_object_set_new(o, "path", text(r->options->output));
+	json_object_set_new(o, "format", text(start->format));
+	json_object_set_new(o, "linktype", r->is_ready ? number(r->ready.linktype) : json_null());
+	json_object_set_new(o, "snaplen", number(start->snaplen_bytes));
+	json_object_set_new(o, "ended_by", r->is_done ? text(r->done.reason) : json_null());
+	json_object_set_new(o, "duration_ms", number(r->done.counters.elapsed_ms));
+	json_object_set_new(o, "counters", counters(&r->done.counters));
+	json_object_set_new(o, "connections_total", number(r->done.counters.connections));
+	json_object_set_new(o, "connections", conns);
+	json_object_set_new(o, "warnings", warnings);
+	json_object_set_new(o, "error", r->error.code ? error_object(&r->error) : json_null());
+	return put(o, to);
+}
+
+int apptap_jsonout_probe(const struct apptap_event_probe *p, FILE *to)
+{
+	json_t *tiers = json_array();
+
+	for (uint32_t i = 0; i < p->tier_count; i++)
+		json_array_append_new(
+			tiers,
+			json_pack("{s:o,s:o,s:b,s:o,s:o}", "name", text(p->tiers[i].name), "gist",
+				  text(p->tiers[i].gist), "works", p->tiers[i].works, "reason",
+				  p->tiers[i].works ? json_null() : text(p->tiers[i].reason),
+				  "hint",
+				  p->tiers[i].hint[0] ? text(p->tiers[i].hint) : json_null()));
+	return put(json_pack("{s:s,s:o}", "apptap", APPTAP_VERSION, "tiers", tiers), to);
+}
+
+int apptap_jsonout_cleanup(const struct apptap_event_cleanup *c, FILE *to)
+{
+	return put(json_pack("{s:s,s:o,s:o,s:o}", "apptap", APPTAP_VERSION, "processes_checked",
+			     number(c->processes_checked), "agents_ended", number(c->agents_ended),
+			     "agents_live", number(c->agents_live)),
+		   to);
+}
+
+int apptap_jsonout_error(const struct apptap_error *err, FILE *to)
+{
+	return put(json_pack("{s:s,s:o}", "apptap", APPTAP_VERSION, "error", error_object(err)),
+		   to);
+}

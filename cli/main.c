@@ -1,0 +1,63 @@
+/* main.c - the program apptap */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+
+#include "agent/agent.h"
+#include "cmd.h"
+#include "terminal.h"
+
+/* With one of them closed, the next file opened would take its place and be written into. */
+static void ensure_standard_descriptors(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
+}
+
+static int run(struct apptap_options *o, struct apptap_error *err)
+{
+	switch (o->action) {
+	case APPTAP_ACTION_AGENT:
+		return apptap_agent_main();
+	case APPTAP_ACTION_HELP:
+		apptap_options_help(stdout);
+		return APPTAP_EXIT_DONE;
+	case APPTAP_ACTION_VERSION:
+		printf("apptap %s\n", APPTAP_VERSION);
+		return APPTAP_EXIT_DONE;
+	case APPTAP_ACTION_PROBE:
+		return apptap_cmd_probe(o, err);
+	case APPTAP_ACTION_CLEANUP:
+		return apptap_cmd_cleanup(o, err);
+	case APPTAP_ACTION_CAPTURE:
+		break;
+	}
+	return apptap_cmd_capture(o, err);
+}
+
+int main(int argc, char **argv)
+{
+	static struct apptap_options options;
+	struct apptap_error err = { 0 };
+	int code;
+
+	ensure_standard_descriptors();
+	signal(SIGPIPE, SIG_IGN);
+	if (apptap_options_parse(&options, argc, argv, &err) < 0)
+		code = APPTAP_EXIT_USAGE;
+	else
+		code = run(&options, &err);
+	if (err.code)
+		apptap_terminal_error(&err);
+	if (fflush(stdout) == EOF && code == APPTAP_EXIT_DONE) {
+		apptap_terminal_say("writing to stdout failed");
+		code = APPTAP_EXIT_FAILED;
+	}
+	return code;
+}

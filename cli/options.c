@@ -1,0 +1,474 @@
+/* options.c - the command line, as a struct */
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+
+typedef int (*take_fn)(struct apptap_options *o, const char *arg, struct apptap_error *err);
+
+/* A row of --help and of getopt_long; without a name: a heading. */
+struct row {
+	const char *name;
+	char letter;
+	const char *arg;
+	const char *help; /* NULL: hidden */
+	take_fn take;
+};
+
+static int usage(struct apptap_error *err, const char *hint, const char *fmt, const char *arg)
+{
+	char msg[sizeof(err->msg)];
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	snprintf(msg, sizeof(msg), fmt, arg);
+#pragma GCC diagnostic pop
+	apptap_error_say(err, EINVAL, "%s", msg);
+	apptap_error_hint(err, "%s", hint);
+	return -EINVAL;
+}
+
+/* A whole number without sign or space. */
+static bool parse_number(const char *text, size_t len, uint64_t max, uint64_t *out)
+{
+	uint64_t value = 0;
+
+	if (!len)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		unsigned digit = (unsigned)text[i] - '0';
+
+		if (digit > 9 || value > (max - digit) / 10)
+			return false;
+		value = value * 10 + digit;
+	}
+	*out = value;
+	return true;
+}
+
+static int copy(char *dst, size_t size, const char *arg, const char *what, struct apptap_error *err)
+{
+	if (!arg[0])
+		return usage(err, "see apptap --help", "%s is empty", what);
+	if (strlen(arg) >= size)
+		return usage(err, "see apptap --help", "%s is too long", what);
+	memcpy(dst, arg, strlen(arg) + 1);
+	return 0;
+}
+
+static int take_uid(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	const char *p = arg;
+
+	for (;; p++) {
+		size_t len = strcspn(p, ",");
+		uint64_t uid;
+
+		if (!parse_number(p, len, UINT32_MAX - 1, &uid))
+			return usage(err, "--uid 10123, --uid 10123,10124, or --user NAME",
+				     "'%s' is no list of UIDs", arg);
+		if (o->start.uid_count == APPTAP_WIRE_UIDS_MAX)
+			return usage(err, "capture fewer at once", "%s", "too many UIDs");
+		o->start.uids[o->start.uid_count++] = (uint32_t)uid;
+		p += len;
+		if (!*p)
+			return 0;
+	}
+}
+
+static int take_user(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	return copy(o->start.user, sizeof(o->start.user), arg, "the user's name", err);
+}
+
+static int take_whole(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->start.whole_device = true;
+	return 0;
+}
+
+static int take_local(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->local = true;
+	return 0;
+}
+
+static int take_device(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)o;
+	(void)arg;
+	return usage(err, "capture on this machine with --local", "%s",
+		     "capturing on a device over adb is not there yet");
+}
+
+static int take_output(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	if (!arg[0])
+		return usage(err, "give -o FILE, or -o - for stdout", "%s", "-o names no file");
+	o->output = arg;
+	return 0;
+}
+
+static int take_format(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	if (strcmp(arg, "pcap") != 0 && strcmp(arg, "pcapng") != 0)
+		return usage(err, "--format pcap or --format pcapng",
+			     "no file format is called '%s'", arg);
+	return copy(o->start.format, sizeof(o->start.format), arg, "the format", err);
+}
+
+static int take_nano(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->nano = true;
+	return 0;
+}
+
+static int take_tier(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	if (strcmp(arg, "nflog") == 0 || strcmp(arg, "bpf") == 0)
+		return usage(err, "--tier auto or --tier sockdiag",
+			     "the tier '%s' is not there yet", arg);
+	if (strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0)
+		return usage(err, "--tier auto or --tier sockdiag", "no tier is called '%s'", arg);
+	return copy(o->start.tier, sizeof(o->start.tier), arg, "the tier", err);
+}
+
+static int take_nflog_group(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	uint64_t group;
+
+	(void)o;
+	if (!parse_number(arg, strlen(arg), UINT16_MAX, &group))
+		return usage(err, "a number from 0 to 65535", "'%s' is no NFLOG group", arg);
+	return usage(err, "leave --nflog-group away", "%s",
+		     "the tier 'nflog', which --nflog-group is for, is not there yet");
+}
+
+static int take_breadth(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	static const char *const names[] = { "app", "app+isolated", "app+isolated+dns" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strcmp(arg, names[i]) != 0)
+			continue;
+		if (o->start.breadth[0] && strcmp(o->start.breadth, arg) != 0)
+			return usage(err, "give one of --strict, --no-dns, --breadth",
+				     "the capture cannot be '%s' and something else", arg);
+		return copy(o->start.breadth, sizeof(o->start.breadth), arg, "the breadth", err);
+	}
+	return usage(err, "app, app+isolated, or app+isolated+dns", "no breadth is called '%s'",
+		     arg);
+}
+
+static int take_strict(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	return take_breadth(o, "app", err);
+}
+
+static int take_no_dns(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	return take_breadth(o, "app+isolated", err);
+}
+
+static int take_interface(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	uint32_t n = o->start.interface_count;
+
+	if (n == APPTAP_WIRE_INTERFACES_MAX)
+		return usage(err, "without -i all interfaces are captured", "%s",
+			     "too many interfaces");
+	o->start.interface_count++;
+	return copy(o->start.interfaces[n], sizeof(o->start.interfaces[n]), arg,
+		    "the interface's name", err);
+}
+
+static int take_duration(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	char *end;
+	double seconds = strtod(arg, &end);
+
+	if (end == arg || *end || !(seconds > 0) || !(seconds <= 1e9))
+		return usage(err, "seconds, fractions too: -d 2.5", "'%s' is no duration", arg);
+	o->start.duration_ms = (uint64_t)(seconds * 1000 + 0.5);
+	if (!o->start.duration_ms)
+		o->start.duration_ms = 1;
+	return 0;
+}
+
+static int take_count(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	if (!parse_number(arg, strlen(arg), INT64_MAX, &o->start.count) || !o->start.count)
+		return usage(err, "a number above 0", "'%s' is no number of packets", arg);
+	return 0;
+}
+
+static int take_snaplen(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	uint64_t bytes;
+
+	if (!parse_number(arg, strlen(arg), APPTAP_SNAPLEN_MAX, &bytes))
+		return usage(err, "bytes of each packet, up to 262144; 0 is all",
+			     "'%s' is no snapshot length", arg);
+	o->start.snaplen_bytes = bytes ? (uint32_t)bytes : APPTAP_SNAPLEN_MAX;
+	return 0;
+}
+
+static int take_buffer(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	uint64_t kib;
+
+	if (!parse_number(arg, strlen(arg), APPTAP_RING_BYTES_MAX >> 10, &kib) || kib < 64)
+		return usage(err, "KiB of packet buffer, from 64 to 1048576",
+			     "'%s' is no buffer size", arg);
+	o->start.ring_bytes = kib << 10;
+	return 0;
+}
+
+static int take_probe(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_PROBE;
+	return 0;
+}
+
+static int take_cleanup(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_CLEANUP;
+	return 0;
+}
+
+static int take_json(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->json = true;
+	return 0;
+}
+
+static int take_quiet(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->quiet = true;
+	return 0;
+}
+
+static int take_verbose(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->verbose = true;
+	return 0;
+}
+
+static int take_help(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_HELP;
+	return 0;
+}
+
+static int take_version(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_VERSION;
+	return 0;
+}
+
+static int take_agent(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_AGENT;
+	return 0;
+}
+
+/* clang-format off */
+static const struct row rows[] = {
+	{ NULL, 0, NULL, "Whose traffic (TARGET is a process name or a PID)", NULL },
+	{ "uid", 0, "UID[,UID]", "these user IDs; may be repeated", take_uid },
+	{ "user", 0, "NAME", "this user", take_user },
+	{ "whole-device", 0, NULL, "everybody's: no filter at all", take_whole },
+	{ "breadth", 0, "NAME", "app, app+isolated, or app+isolated+dns (default)", take_breadth },
+	{ "strict", 0, NULL, "the same as --breadth app", take_strict },
+	{ "no-dns", 0, NULL, "the same as --breadth app+isolated", take_no_dns },
+	{ NULL, 0, NULL, "Where", NULL },
+	{ "local", 0, NULL, "on this machine", take_local },
+	{ "interface", 'i', "IF", "on this interface only; may be repeated", take_interface },
+	{ "tier", 0, "NAME", "how: auto (default), sockdiag, nflog, bpf", take_tier },
+	{ NULL, 0, NULL, "Into which file", NULL },
+	{ "output", 'o', "FILE", "the capture file; - is stdout", take_output },
+	{ "format", 0, "NAME", "pcap or pcapng; default: by the ending of FILE", take_format },
+	{ "nano", 0, NULL, "nanoseconds in pcap (pcapng always has them)", take_nano },
+	{ NULL, 0, NULL, "How long, how much", NULL },
+	{ "duration", 'd', "SECS", "stop after so many seconds (2.5 is fine)", take_duration },
+	{ "count", 'c', "N", "stop after so many packets", take_count },
+	{ "snaplen", 's', "BYTES", "keep so much of each packet; default: all", take_snaplen },
+	{ "buffer-size", 'B', "KIB", "packet buffer in the kernel", take_buffer },
+	{ NULL, 0, NULL, "What is said", NULL },
+	{ "json", 0, NULL, "the result as one JSON object on stdout", take_json },
+	{ "quiet", 'q', NULL, "only warnings and errors", take_quiet },
+	{ "verbose", 'v', NULL, "more about what happens", take_verbose },
+	{ NULL, 0, NULL, "Instead of a capture", NULL },
+	{ "probe", 0, NULL, "say which tiers work here, and why others do not", take_probe },
+	{ "cleanup", 0, NULL, "remove what an earlier capture may have left", take_cleanup },
+	{ "help", 'h', NULL, "this text", take_help },
+	{ "version", 'V', NULL, "the version", take_version },
+	{ "agent", 0, NULL, NULL, take_agent },
+	{ "device", 0, "SERIAL", NULL, take_device },
+	{ "nflog-group", 0, "N", NULL, take_nflog_group },
+};
+/* clang-format on */
+
+void apptap_options_help(FILE *to)
+{
+	fputs("Capture the traffic of one application.\n\n"
+	      "  apptap TARGET --local -o FILE [options]\n",
+	      to);
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		char left[40];
+		int n;
+
+		if (!rows[i].help)
+			continue;
+		if (!rows[i].name) {
+			fprintf(to, "\n%s:\n", rows[i].help);
+			continue;
+		}
+		n = rows[i].letter ? snprintf(left, sizeof(left), "-%c, ", rows[i].letter)
+				   : snprintf(left, sizeof(left), "    ");
+		snprintf(left + n, sizeof(left) - (size_t)n, "--%s%s%s", rows[i].name,
+			 rows[i].arg ? " " : "", rows[i].arg ? rows[i].arg : "");
+		fprintf(to, "  %-24s %s\n", left, rows[i].help);
+	}
+	fputs("\nExamples:\n"
+	      "  apptap firefox --local -o firefox.pcapng        until Ctrl-C\n"
+	      "  apptap --user www-data --local -o web.pcap -d 60\n"
+	      "  apptap 1234 --local -o - | tshark -r -          live\n"
+	      "  apptap --probe --local\n"
+	      "\nExit codes: 0 done, 1 failed, 2 usage, 3 no tier works here.\n",
+	      to);
+}
+
+/* By the ending of the file, unless said; what cannot tell is pcap, which everything reads. */
+static void choose_format(struct apptap_options *o)
+{
+	const char *dot = o->output ? strrchr(o->output, '.') : NULL;
+
+	if (!o->start.format[0])
+		strcpy(o->start.format, dot && strcmp(dot, ".pcapng") == 0 ? "pcapng" : "pcap");
+	if (o->nano && strcmp(o->start.format, "pcap") == 0)
+		strcpy(o->start.format, "pcap-nano");
+}
+
+static int check(struct apptap_options *o, struct apptap_error *err)
+{
+	const struct apptap_start *s = &o->start;
+	int ways = (s->name[0] != 0) + (s->user[0] != 0) + (s->uid_count != 0) + s->whole_device;
+
+	if (!o->local)
+		return usage(err, "add --local to capture on this machine", "%s",
+			     "capturing on a device over adb is not there yet");
+	if (o->quiet && o->verbose)
+		return usage(err, "give one of them", "%s", "-q and -v contradict each other");
+	if (o->action != APPTAP_ACTION_CAPTURE)
+		return ways || o->output ? usage(err, "leave the rest away", "%s",
+						 "--probe and --cleanup take no target and no file")
+					 : 0;
+	if (ways == 0)
+		return usage(err, "name a process, a PID, --uid, --user, or --whole-device", "%s",
+			     "nothing is captured when it is not said whose traffic");
+	if (ways > 1)
+		return usage(err, "give one of TARGET, --uid, --user, --whole-device", "%s",
+			     "the target is named in more than one way");
+	if (!o->output)
+		return usage(err, "give -o FILE, or -o - for stdout", "%s",
+			     "it is not said where the capture goes");
+	if (o->json && strcmp(o->output, "-") == 0)
+		return usage(err, "give -o FILE, or leave --json away", "%s",
+			     "--json and -o - both want stdout");
+	if (!s->snaplen_bytes)
+		o->start.snaplen_bytes = APPTAP_SNAPLEN_MAX;
+	choose_format(o);
+	return 0;
+}
+
+/* What getopt_long wants, out of the table: returned values are places in it, from 256 on. */
+static void make_getopt(struct option *longs, char *shorts)
+{
+	*shorts++ = ':';
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		if (!rows[i].name)
+			continue;
+		*longs++ = (struct option){ rows[i].name,
+					    rows[i].arg ? required_argument : no_argument, NULL,
+					    256 + (int)i };
+		if (!rows[i].letter)
+			continue;
+		*shorts++ = rows[i].letter;
+		if (rows[i].arg)
+			*shorts++ = ':';
+	}
+	*longs = (struct option){ 0 };
+	*shorts = '\0';
+}
+
+static const struct row *row_of(int value)
+{
+	if (value >= 256)
+		return &rows[value - 256];
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++)
+		if (rows[i].name && rows[i].letter == value)
+			return &rows[i];
+	return NULL;
+}
+
+int apptap_options_parse(struct apptap_options *o, int argc, char **argv, struct apptap_error *err)
+{
+	struct option longs[ARRAY_SIZE(rows) + 1];
+	char shorts[2 * ARRAY_SIZE(rows) + 2];
+	int value, r;
+
+	memset(o, 0, sizeof(*o));
+	make_getopt(longs, shorts);
+	opterr = 0;
+	optind = 0; /* from the start, also when called again */
+	while ((value = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+		const char *word = argv[optind > 0 ? optind - 1 : 0];
+
+		if (value == ':')
+			return usage(err, "see apptap --help", "the option '%s' needs a value",
+				     word);
+		if (value == '?')
+			return usage(err, "see apptap --help",
+				     "the option '%s' is not known, or not unique", word);
+		r = row_of(value)->take(o, optarg, err);
+		if (r < 0)
+			return r;
+		if (o->action >= APPTAP_ACTION_HELP)
+			return 0;
+	}
+	if (argc - optind > 1)
+		return usage(err, "give one; further users' traffic with --uid", "%s",
+			     "more than one TARGET is given");
+	if (argc - optind == 1) {
+		r = copy(o->start.name, sizeof(o->start.name), argv[optind], "the target's name",
+			 err);
+		if (r < 0)
+			return r;
+	}
+	return check(o, err);
+}

@@ -1,0 +1,133 @@
+/* summary.c - what a finished capture came to, as a table */
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+
+#include "result.h"
+#include "terminal.h"
+
+#define LISTED 20
+
+const char *apptap_conn_proto(const struct apptap_conn_record *c, char *buf, size_t size)
+{
+	switch (c->proto) {
+	case IPPROTO_TCP:
+		snprintf(buf, size, "tcp");
+		break;
+	case IPPROTO_UDP:
+		snprintf(buf, size, "udp");
+		break;
+	case IPPROTO_UDPLITE:
+		snprintf(buf, size, "udplite");
+		break;
+	case IPPROTO_SCTP:
+		snprintf(buf, size, "sctp");
+		break;
+	case IPPROTO_ICMP:
+		snprintf(buf, size, "icmp");
+		break;
+	case IPPROTO_ICMPV6:
+		snprintf(buf, size, "icmpv6");
+		break;
+	default:
+		snprintf(buf, size, "ip-%u", c->proto);
+	}
+	return buf;
+}
+
+const char *apptap_conn_address(const struct apptap_conn_record *c, bool local, char *buf,
+				size_t size)
+{
+	const uint8_t *a = local ? c->laddr : c->raddr;
+	uint16_t port = local ? c->lport : c->rport;
+	char text[INET6_ADDRSTRLEN] = "?";
+
+	inet_ntop(c->ip == 4 ? AF_INET : AF_INET6, c->ip == 4 ? a + 12 : a, text, sizeof(text));
+	/* an echo's identifier is kept where ports are: no port to the reader */
+	if (!port || c->proto == IPPROTO_ICMP || c->proto == IPPROTO_ICMPV6)
+		snprintf(buf, size, "%s", text);
+	else
+		snprintf(buf, size, c->ip == 4 ? "%s:%u" : "[%s]:%u", text, port);
+	return buf;
+}
+
+static uint64_t total(const struct apptap_conn_record *c)
+{
+	return c->bytes_in + c->bytes_out;
+}
+
+static int larger_first(const void *a, const void *b)
+{
+	uint64_t x = total(*(const struct apptap_conn_record *const *)a);
+	uint64_t y = total(*(const struct apptap_conn_record *const *)b);
+
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static void print_table(const struct apptap_result *r)
+{
+	auto_free const struct apptap_conn_record **order = calloc(r->conn_count, sizeof(*order));
+	size_t listed = MIN(r->conn_count, (size_t)LISTED);
+	char local[80], remote[80], proto[16], in[32], out[32], packets[32];
+	int lw = 5, rw = 6;
+
+	if (!order || !listed)
+		return;
+	for (size_t i = 0; i < r->conn_count; i++)
+		order[i] = &r->conns[i];
+	qsort(order, r->conn_count, sizeof(*order), larger_first);
+	for (size_t i = 0; i < listed; i++) {
+		lw = MAX(lw,
+			 (int)strlen(apptap_conn_address(order[i], true, local, sizeof(local))));
+		rw = MAX(rw,
+			 (int)strlen(apptap_conn_address(order[i], false, remote, sizeof(remote))));
+	}
+	apptap_terminal_line("  %-7s %-*s %-*s %8s %8s %9s %8s", "", lw, "local", rw, "remote",
+			     "sent", "received", "packets", "seconds");
+	for (size_t i = 0; i < listed; i++) {
+		const struct apptap_conn_record *c = order[i];
+		uint64_t ns = c->last_ns > c->first_ns ? c->last_ns - c->first_ns : 0;
+
+		apptap_terminal_line("  %-7s %-*s %-*s %8s %8s %9s %8.3f",
+				     apptap_conn_proto(c, proto, sizeof(proto)), lw,
+				     apptap_conn_address(c, true, local, sizeof(local)), rw,
+				     apptap_conn_address(c, false, remote, sizeof(remote)),
+				     apptap_terminal_size(c->bytes_out, out, sizeof(out)),
+				     apptap_terminal_size(c->bytes_in, in, sizeof(in)),
+				     apptap_terminal_count(c->packets_in + c->packets_out, packets,
+							   sizeof(packets)),
+				     (double)ns / 1e9);
+	}
+	if (r->done.counters.connections > listed)
+		apptap_terminal_line("  and %s more",
+				     apptap_terminal_count(r->done.counters.connections - listed,
+							   packets, sizeof(packets)));
+}
+
+void apptap_summary_print(const struct apptap_result *r)
+{
+	const struct apptap_wire_counters *c = &r->done.counters;
+	char packets[32], bytes[32], conns[32], dropped[32];
+
+	print_table(r);
+	apptap_terminal_say("%s packets (%s) of %s connections in %.1f s, %s '%s'",
+			    apptap_terminal_count(c->packets, packets, sizeof(packets)),
+			    apptap_terminal_size(c->bytes, bytes, sizeof(bytes)),
+			    apptap_terminal_count(c->connections, conns, sizeof(conns)),
+			    (double)c->elapsed_ms / 1000, "written to", r->options->output);
+	if (c->dropped_kernel)
+		apptap_terminal_say(
+			"%s packets were lost in the kernel before they could be looked at "
+			"(whose they were is not known): a larger -B helps",
+			apptap_terminal_count(c->dropped_kernel, dropped, sizeof(dropped)));
+	if (c->unattributed)
+		apptap_terminal_say(
+			"%s packets had no owner that the kernel would name; they were "
+			"left out",
+			apptap_terminal_count(c->unattributed, dropped, sizeof(dropped)));
+	if (r->options->verbose)
+		apptap_terminal_line("  seen %" PRIu64 ", kept %" PRIu64 ", of others %" PRIu64
+				     ", not IP %" PRIu64 ", lookups %" PRIu64,
+				     c->seen, c->kept, c->foreign, c->not_ip, c->lookups);
+}
