@@ -10,10 +10,22 @@
 
 int apptap_nl_open(struct apptap_nl *nl, int protocol, struct apptap_error *err)
 {
+	static const struct sockaddr_nl any = { .nl_family = AF_NETLINK };
+
 	nl->seq = 0;
 	nl->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
 	if (nl->fd < 0)
 		return apptap_error_set(err, errno, "opening netlink protocol %d", protocol);
+	/*
+	 * A socket that was never bound has port ID 0, the kernel's own, and multicast passes over
+	 * it as over its sender. (tests/kernel/diag_destroy.c)
+	 */
+	if (bind(nl->fd, (const struct sockaddr *)&any, sizeof(any)) < 0) {
+		int code = errno;
+
+		apptap_nl_close(nl);
+		return apptap_error_set(err, code, "binding netlink protocol %d", protocol);
+	}
 	return 0;
 }
 
