@@ -62,8 +62,12 @@ void lab_veth(void)
 	if (read(ready[0], &c, 1) != 1)
 		tap_bail("making the second namespace");
 	close(ready[0]);
-	lab_run("ip link add va type veth peer name vb netns %d", (int)pid);
+	lab_run("ip link add va address 02:00:00:00:00:01 type veth"
+		" peer name vb address 02:00:00:00:00:02 netns %d",
+		(int)pid);
 	lab_run("ip addr add 10.9.0.1/24 dev va && ip link set va up");
+	/* No packet waits for ARP: it would leave later, from another context than its sender's. */
+	lab_run("ip neigh add 10.9.0.2 lladdr 02:00:00:00:00:02 dev va");
 	lab_run("nsenter --net=/proc/%d/ns/net sh -c "
 		"'ip addr add 10.9.0.2/24 dev vb && ip link set vb up'",
 		(int)pid);
