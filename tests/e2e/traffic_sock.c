@@ -57,6 +57,24 @@ static void set_timeouts(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));
 }
 
+/* Kernels before 6.3 cannot narrow the range of one socket: take its next port by hand. */
+static void bind_in_range(int fd, int family)
+{
+	static unsigned next = 8; /* the first ones are for the workload's own servers */
+	unsigned ports = (unsigned)(job.hi - job.lo) - 8;
+	struct sockaddr_storage a;
+	int one = 1;
+
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	for (unsigned tries = 0; tries < ports; tries++) {
+		uint16_t port = (uint16_t)(job.lo + 8 + next++ % ports);
+
+		if (bind(fd, (struct sockaddr *)&a, traffic_any(&a, family, port)) == 0)
+			return;
+	}
+	traffic_die("no port of the range is free");
+}
+
 int traffic_socket(enum traffic_variant v, int type, int proto)
 {
 	uint32_t range = job.lo | (uint32_t)job.hi << 16;
@@ -65,9 +83,9 @@ int traffic_socket(enum traffic_variant v, int type, int proto)
 	fd = socket(v == V4 ? AF_INET : AF_INET6, type | SOCK_CLOEXEC, proto);
 	if (fd < 0)
 		traffic_die("socket");
-	if (range && setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof(range)) < 0)
-		traffic_die("IP_LOCAL_PORT_RANGE");
 	set_timeouts(fd);
+	if (range && setsockopt(fd, IPPROTO_IP, IP_LOCAL_PORT_RANGE, &range, sizeof(range)) < 0)
+		bind_in_range(fd, v == V4 ? AF_INET : AF_INET6);
 	return fd;
 }
 
