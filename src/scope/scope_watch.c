@@ -13,11 +13,12 @@
 /*
  * How it works
  *
- * A process name is followed by walking /proc. Reading the names of a process costs about 20 us, so
- * not every one is read every time: those met for the first time or a few scans ago are (a child
- * takes its new name soon after fork, by exec or prctl), and of the older ones a share in turn, so
- * that each is read once in ROUND scans. What is remembered is a sorted list of the PIDs that
- * there are, rebuilt by each scan: it does not grow with time.
+ * A process name is followed by walking /proc. Reading the names of a process costs some 20 us (and
+ * 30 at first sight), so not every one is read every time: those met a few scans ago or less are (a
+ * child takes its new name soon after fork, by exec or prctl), and of the older ones a share in
+ * turn, so that each is read once in ROUND scans. Those that were there when the watch began count
+ * as old: resolving the target has just read them. What is remembered is a sorted list of the PIDs
+ * that there are, rebuilt by each scan: it does not grow with time.
  */
 
 #define YOUNG_SCANS 5
@@ -33,6 +34,7 @@ struct seen {
 	pid_t pid;
 	uint8_t scans; /* up to YOUNG_SCANS */
 	bool app; /* goes by the wanted name, of a UID in scope */
+	bool unread; /* was there at the start; its names were not read since */
 };
 
 struct list {
@@ -108,6 +110,14 @@ static bool is_due(pid_t pid, void *arg)
 	return due;
 }
 
+static bool note_start(pid_t pid, void *arg)
+{
+	struct apptap_scope_watch *w = arg;
+
+	append_seen(&w->now, (struct seen){ .pid = pid, .scans = YOUNG_SCANS, .unread = true });
+	return false;
+}
+
 static bool warned_of(struct apptap_scope_watch *w, uid_t uid)
 {
 	for (size_t i = 0; i < w->warned_count; i++)
@@ -138,31 +148,35 @@ static void warn_of_stranger(struct apptap_scope_watch *w, const struct apptap_p
 static int look(const struct apptap_process *p, void *arg)
 {
 	struct apptap_scope_watch *w = arg;
-	struct seen *s = w->now.count ? &w->now.at[w->now.count - 1] : NULL;
+	/* is_due() has just put it at the end, if there was room. */
+	struct seen *last = w->now.count ? &w->now.at[w->now.count - 1] : NULL;
+	struct seen unkept = { .pid = p->pid };
+	struct seen *s = last && last->pid == p->pid ? last : &unkept;
 	struct apptap_proc_status st;
-	bool was = s && s->pid == p->pid && s->app;
-	bool is = false;
+	bool is_new = !s->app && !s->unread;
 
-	if (apptap_process_is_named(p, w->name) && !apptap_pids_have(w->own, p->pid) &&
-	    apptap_process_confirm(p->pid, w->name, NULL, &st)) {
-		is = apptap_scope_has(w->scope, st.uid);
-		if (!is)
-			warn_of_stranger(w, p, st.uid);
-	}
-	if (s && s->pid == p->pid)
-		s->app = is;
-	if (is && !was && w->found_count < w->found_max)
+	s->unread = false;
+	s->app = false;
+	if (!apptap_process_is_named(p, w->name) || apptap_pids_have(w->own, p->pid) ||
+	    !apptap_process_confirm(p->pid, w->name, NULL, &st))
+		return 0;
+	s->app = apptap_scope_has(w->scope, st.uid);
+	if (!s->app)
+		warn_of_stranger(w, p, st.uid);
+	else if (is_new && w->found_count < w->found_max)
 		w->found[w->found_count++] = p->pid;
 	return 0;
 }
 
-static void scan_names(struct apptap_scope_watch *w)
+/* What @want notes becomes what is known. */
+static void scan(struct apptap_scope_watch *w, bool (*want)(pid_t pid, void *arg))
 {
 	struct list spare = w->old;
 
 	w->now.count = 0;
-	apptap_process_walk(is_due, look, w, NULL);
-	qsort(w->now.at, w->now.count, sizeof(*w->now.at), compare_seen);
+	apptap_process_walk(want, look, w, NULL);
+	if (w->now.count)
+		qsort(w->now.at, w->now.count, sizeof(*w->now.at), compare_seen);
 	w->old = w->now;
 	w->now = spare;
 	w->turn++;
@@ -206,8 +220,8 @@ int apptap_scope_watch_new(struct apptap_scope_watch **out, const struct apptap_
 			return apptap_error_set(err, ENOMEM, "watching the app's processes");
 		}
 		apptap_process_ancestors(w->own);
+		scan(w, note_start);
 	}
-	apptap_scope_watch_rescan(w, NULL, 0);
 	*out = w;
 	return 0;
 }
@@ -245,7 +259,7 @@ size_t apptap_scope_watch_rescan(struct apptap_scope_watch *w, pid_t *pids, size
 	w->found_max = max;
 	w->found_count = 0;
 	if (w->name)
-		scan_names(w);
+		scan(w, is_due);
 	else if (w->pid && !w->ended)
 		check_user(w);
 	w->found = NULL;

@@ -9,7 +9,7 @@ struct apptap_scope_watch;
 /*
  * Watches what apptap_scope_resolve() has made of @target. @pid is what it returned: a PID target's
  * process, or 0. @target is copied; @scope is borrowed and outlives the watch, as does @warn_arg.
- * The first rescan finds the processes that run already; it is done here.
+ * The processes that run already are none that a later rescan calls new.
  */
 int apptap_scope_watch_new(struct apptap_scope_watch **out, const struct apptap_target *target,
 			   pid_t pid, const struct apptap_scope *scope, apptap_warn_fn warn,
