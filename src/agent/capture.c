@@ -2,24 +2,23 @@
 #include "agent/capture.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <linux/if_packet.h>
-#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 
 #include "agent/output.h"
 #include "agent/privilege.h"
 #include "agent/report.h"
 #include "file/sink.h"
 #include "flow/conn.h"
+#include "scope/scope_watch.h"
 #include "tier/tier.h"
 #include "wire/conn_record.h"
 #include "wire/frame.h"
 
 #define CONNECTIONS_MAX 16384u /* listed; beyond it they are only counted */
 #define STATUS_MS 250u
+#define RESCAN_STATUSES 4 /* once a second */
 #define RECORDS_PER_FRAME 1024u
 
 struct apptap_capture {
@@ -32,12 +31,14 @@ struct apptap_capture {
 	struct apptap_conn_table *conns; /* owned */
 	const char *interfaces[APPTAP_WIRE_INTERFACES_MAX];
 	struct apptap_start cmd;
-	int pidfd; /* owned; of a target named by PID */
-	pid_t pid; /* 0: none, or gone */
+	struct apptap_scope_watch *watch; /* owned */
+	pid_t pid; /* of a target named so; else 0 */
+	bool pid_ended;
 	uint64_t start_ns; /* CLOCK_MONOTONIC, at ready */
 	uint64_t status_ns; /* of the next status */
 	uint64_t end_ns; /* 0: no limit of time */
 	uint64_t end_elapsed_ms;
+	uint32_t statuses;
 	uint64_t taken; /* packets handed to the sink */
 	const char *reason;
 	struct apptap_error failed; /* code 0: it has not */
@@ -127,11 +128,9 @@ static int resolve(struct apptap_capture *c, struct apptap_error *err)
 	for (uint32_t i = 0; i < c->cmd.uid_count; i++)
 		uids[i] = c->cmd.uids[i];
 	r = apptap_scope_resolve(&c->scope, &target, &c->pid, warn, c, err);
-	if (r < 0 || !c->pid)
+	if (r < 0)
 		return r;
-	c->pidfd =
-		(int)syscall(SYS_pidfd_open, c->pid, 0); /* -1 before 5.3: asked at each status */
-	return 0;
+	return apptap_scope_watch_new(&c->watch, &target, c->pid, &c->scope, warn, c, err);
 }
 
 static int open_tier(struct apptap_capture *c, enum apptap_failure *failure,
@@ -263,7 +262,6 @@ int apptap_capture_start(struct apptap_capture **out, const struct apptap_start 
 	c->consumer = (struct apptap_consumer){ .packet = take_packet, .flush = take_flush };
 	c->output = (struct apptap_agent_output)APPTAP_AGENT_OUTPUT_CLOSED;
 	c->wire_fd = wire_fd;
-	c->pidfd = -1;
 	c->cmd = *cmd;
 	c->reason = "stopped";
 	r = set_up(c, file_fd, failure, err);
@@ -288,7 +286,8 @@ int apptap_capture_wait(const struct apptap_capture *c, struct pollfd p[APPTAP_C
 	uint64_t next = c->end_ns ? MIN(c->end_ns, c->status_ns) : c->status_ns;
 
 	p[0] = (struct pollfd){ .fd = c->tier->fd, .events = POLLIN };
-	p[1] = (struct pollfd){ .fd = c->pidfd, .events = POLLIN };
+	p[1] = (struct pollfd){ .fd = c->pid_ended ? -1 : apptap_scope_watch_fd(c->watch),
+				.events = POLLIN };
 	if (next <= now)
 		return 0;
 	return (int)((next - now + APPTAP_NSEC_PER_MSEC - 1) / APPTAP_NSEC_PER_MSEC);
@@ -319,22 +318,19 @@ static void fill_counters(const struct apptap_capture *c, struct apptap_wire_cou
 	};
 }
 
-static void watch_process(struct apptap_capture *c, bool pidfd_ready)
+static void watch_app(struct apptap_capture *c)
 {
+	pid_t pids[16];
 	char text[160];
 
-	if (!c->pid)
-		return;
-	if (!pidfd_ready && (c->pidfd >= 0 || kill(c->pid, 0) == 0 || errno != ESRCH))
+	apptap_scope_watch_rescan(c->watch, pids, ARRAY_SIZE(pids)); /* says itself what is odd */
+	if (!apptap_scope_watch_event(c->watch))
 		return;
 	snprintf(text, sizeof(text),
 		 "process %d has ended; the capture of its UID goes on until it is stopped",
 		 (int)c->pid);
-	c->pid = 0;
-	if (c->pidfd >= 0)
-		close(c->pidfd);
-	c->pidfd = -1;
 	warn(c, text);
+	c->pid_ended = true;
 }
 
 static void fail(struct apptap_capture *c, const struct apptap_error *err)
@@ -365,11 +361,12 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 		return false;
 	}
 	if (p[1].revents)
-		watch_process(c, true);
+		watch_app(c);
 	if (now >= c->status_ns) {
 		struct apptap_event ev = { .type = APPTAP_EVENT_STATUS };
 
-		watch_process(c, false);
+		if (++c->statuses % RESCAN_STATUSES == 0)
+			watch_app(c);
 		fill_counters(c, &ev.status);
 		apptap_report_event(c->wire_fd, &ev);
 		c->status_ns = now + STATUS_MS * APPTAP_NSEC_PER_MSEC;
@@ -452,7 +449,6 @@ void apptap_capture_free(struct apptap_capture *c)
 	if (c->tier)
 		c->tier->ops->close(c->tier);
 	apptap_conn_table_free(c->conns);
-	if (c->pidfd >= 0)
-		close(c->pidfd);
+	apptap_scope_watch_free(c->watch);
 	free(c);
 }
