@@ -259,10 +259,19 @@ static void test_pcapng_file(void **state)
 	}
 	for (uint32_t i = 0; i < 3; i++) {
 		static const uint64_t accepted[] = { 3, 1, 1 };
+		uint32_t len;
 
 		b = take_block(&v, 5);
+		len = apptap_get_le32(b + 4);
 		assert_int_equal(apptap_get_le32(b + 8), i);
-		assert_int_equal(apptap_get_le64(b + apptap_get_le32(b + 4) - 16), accepted[i]);
+		assert_int_equal(apptap_get_le64(b + len - 16), accepted[i]);
+		if (i > 0) { /* just its times and its count */
+			assert_int_equal(len, 20 + 3 * 12 + 4 + 4);
+			continue;
+		}
+		assert_int_equal(apptap_get_le64(b + len - 28), 9); /* dropped */
+		assert_int_equal(apptap_get_le64(b + len - 40), 100); /* received */
+		assert_int_equal(apptap_get_le16(b + 20), 1); /* and a comment on them */
 	}
 	assert_int_equal(v.left, 0);
 	free(c.p);
@@ -314,7 +323,8 @@ static void test_many_interfaces(void **state)
 		uint32_t type = apptap_get_le32(v.p);
 		const uint8_t *b = take_block(&v, type);
 
-		blocks += type == 1;
+		if (type == 1 && ++blocks == 4096)
+			assert_memory_equal(b + 20, "every interface seen later", 26);
 		if (type == 6)
 			assert_int_equal(apptap_get_le32(b + 8), MIN(packets++ % 5000, 4095u));
 		if (type == 5)
@@ -395,6 +405,20 @@ static void test_mix(void **state)
 	}
 }
 
+/* Packets wait only so long, even when nobody flushes: their bytes are borrowed. */
+static void test_flushes_by_itself(void **state)
+{
+	auto_close int fd = new_file();
+	struct apptap_sink *s = open_sink(fd, APPTAP_FORMAT_PCAP, 0);
+	struct apptap_packet pkt = packet(0, 64000);
+
+	(void)state;
+	for (int i = 0; i < 20; i++)
+		assert_int_equal(apptap_sink_packet(s, &pkt, &err), 0);
+	assert_in_range(apptap_sink_records(s), 16, 20);
+	apptap_sink_free(s);
+}
+
 struct reader { /* takes a pipe's bytes in odd mouthfuls, disturbing the writer all the while */
 	int fd;
 	pthread_t writer;
@@ -458,7 +482,8 @@ int main(void)
 		cmocka_unit_test(test_pcap_bytes),   cmocka_unit_test(test_vlan),
 		cmocka_unit_test(test_lengths),	     cmocka_unit_test(test_pcapng_file),
 		cmocka_unit_test(test_pcapng_empty), cmocka_unit_test(test_many_interfaces),
-		cmocka_unit_test(test_mix),	     cmocka_unit_test(test_pipe),
+		cmocka_unit_test(test_mix),	     cmocka_unit_test(test_flushes_by_itself),
+		cmocka_unit_test(test_pipe),
 	};
 
 	for (size_t i = 0; i < sizeof(pattern); i++)

@@ -117,6 +117,23 @@ static void test_shared_file(void **state)
 	}
 }
 
+/* The same where the file position is shared: what is behind it is not ours alone. */
+static void test_shared_position(void **state)
+{
+	auto_close int fd = new_file(AT_ZERO);
+	struct apptap_sink *s = open_sink(fd, APPTAP_FORMAT_PCAP);
+
+	(void)state;
+	assert_int_equal(write_packets(s, 2, 1, false), 0);
+	assert_int_equal(write(fd, pattern, 10), 10);
+	limit_size(apptap_sink_bytes(s) + 30);
+	assert_int_equal(write_packets(s, 40, 40, false), -EFBIG);
+	limit_size(RLIM_INFINITY);
+	assert_int_equal(read_whole(fd, got), apptap_sink_bytes(s) + 10);
+	assert_non_null(strstr(err.hint, "ends in part of a packet"));
+	apptap_sink_free(s);
+}
+
 static void test_reader_gone(void **state)
 {
 	struct apptap_packet pkt = nth_packet(1, false);
@@ -159,7 +176,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_size_limit_small),    cmocka_unit_test(test_size_limit_large),
 		cmocka_unit_test(test_header_does_not_fit), cmocka_unit_test(test_shared_file),
-		cmocka_unit_test(test_reader_gone),	    cmocka_unit_test(test_not_writable),
+		cmocka_unit_test(test_shared_position),	    cmocka_unit_test(test_reader_gone),
+		cmocka_unit_test(test_not_writable),
 
 	};
 
