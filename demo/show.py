@@ -1,4 +1,4 @@
-"""show.py - what ./dev demo shows: AppTap captures one of two programs, and is then put to the proof
+"""show.py - what ./dev demo shows: AppTap captures one of two programs, and is put to the proof
 
 usage: show.py APP_NAMESPACE SERVER_NAMESPACE FOLDER    (run.sh makes and removes all three)
 """

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -365,6 +366,16 @@ class Lab:
 
     def traffic(self, role, workload, *options):
         return self.program(role, TRAFFIC, workload, *options)
+
+    def hoard(self, count):
+        """Opens that many sockets of the bystander's; they stay until the test ends."""
+        most = resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100
+        parts = -(-count // min(most, 15000))
+        programs = [self.traffic("app", "hoard", f"uid={truth.BYSTANDER_UID}", f"port={i}",
+                                 "ports=30000-39999", f"count={count // parts}")
+                    for i in range(parts)]
+        for p in programs:
+            p.line()
 
     def filler(self):
         p = self.traffic("app", "filler", "ports=41000-41999")

@@ -244,12 +244,14 @@ int main(void)
 	static const uint16_t tcp[] = { PORT_ECHO,  PORT_DISCARD, PORT_SOURCE,
 					PORT_FIRST, PORT_HALF,	  PORT_REPLY };
 	static const uint16_t udp[] = { PORT_DNS, PORT_ECHO, PORT_DISCARD, PORT_IDLE };
-	struct rlimit files = { 1 << 19, 1 << 19 };
+	struct rlimit files;
 	pthread_t t;
 	char c;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	signal(SIGPIPE, SIG_IGN);
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	tcp_epoll = epoll_create1(0);
 	udp_epoll = epoll_create1(0);

@@ -94,7 +94,7 @@ static void become(uid_t uid, bool raw)
 
 int main(int argc, char **argv)
 {
-	struct rlimit files = { 1 << 19, 1 << 19 };
+	struct rlimit files;
 	const struct traffic_workload *w;
 	char line[16];
 	double start;
@@ -112,6 +112,8 @@ int main(int argc, char **argv)
 		}
 	}
 	signal(SIGPIPE, SIG_IGN);
+	getrlimit(RLIMIT_NOFILE, &files);
+	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	if (job.uid && !w->root)
 		become(job.uid, w->raw);

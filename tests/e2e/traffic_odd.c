@@ -247,14 +247,19 @@ static void go_port_reuse(void)
 	}
 }
 
-/* Many sockets, held until the end: UDP ones, and TCP connections with both ends here. */
+/*
+ * Many sockets, held until the end: UDP ones, and TCP connections with both ends here. A process
+ * may not open them all: job.port numbers those that share the work.
+ */
 static void setup_hoard(void)
 {
 	unsigned ports = (unsigned)(job.hi - job.lo);
 
 	for (unsigned i = 0; i < job.count / 2; i++) {
 		struct sockaddr_in a = { .sin_family = AF_INET,
-					 .sin_addr.s_addr = htonl(0x7f010001 + i / ports * 256),
+					 .sin_addr.s_addr =
+						 htonl(0x7f000001 + (1U + job.port) * 65536 +
+						       i / ports * 256),
 					 .sin_port = htons((uint16_t)(job.lo + i % ports)) };
 		int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
@@ -270,7 +275,7 @@ static void setup_hoard(void)
 		if (i % 5000 == 0) {
 			server = socket(AF_INET, SOCK_STREAM, 0);
 			a.sin_family = AF_INET;
-			a.sin_addr.s_addr = htonl(0x7f020001 + i / 5000);
+			a.sin_addr.s_addr = htonl(0x7f650001 + job.port * 65536U + i / 5000 * 256);
 			a.sin_port = htons(job.hi);
 			if (bind(server, (struct sockaddr *)&a, len) < 0 || listen(server, 64) < 0)
 				traffic_die("a hoarding server");
