@@ -201,6 +201,8 @@ static void parse_transport(const struct network *n, struct apptap_dissect *out)
 	h = apptap_view_peek(&n->rest, 1);
 	if (h && is_icmp_error(n->proto, h[0]))
 		parse_quoted(n->rest, n->family, out);
+	if (h && is_echo(n->proto, h[0]) && h[0] != 8 && h[0] != 128)
+		out->flags |= APPTAP_DIS_ECHO_REPLY;
 }
 
 void apptap_dissect(struct apptap_view v, uint16_t protocol, struct apptap_dissect *out)

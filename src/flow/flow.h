@@ -36,6 +36,7 @@ enum apptap_dissect_flags {
 	APPTAP_DIS_TCP_FIN = 1 << 7,
 	APPTAP_DIS_TCP_RST = 1 << 8,
 	APPTAP_DIS_MULTICAST = 1 << 9, /* destination is multicast or limited broadcast */
+	APPTAP_DIS_ECHO_REPLY = 1 << 10,
 };
 
 /* What a packet says of itself; src and dst as on the wire. */

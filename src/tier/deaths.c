@@ -1,0 +1,173 @@
+/* deaths.c - sockets that the kernel has destroyed: which cookie left which local port, and when */
+#include "tier/deaths.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+
+#include "base/netlink.h"
+
+#define PORTS 65536
+#define RCVBUF_BYTES (32 << 20) /* 1 s of 40,000 sockets a second, should the reader stall */
+
+/* The last two different cookies to leave a port; it is the other one that makes trouble. */
+struct port {
+	uint64_t cookie[2];
+	uint64_t when_ns[2]; /* [0] the newest */
+};
+
+struct apptap_deaths {
+	uint64_t lost_ns;
+	struct port tcp[PORTS]; /* untouched pages cost nothing */
+	struct port udp[PORTS];
+	struct port other[PORTS];
+};
+
+int apptap_deaths_new(struct apptap_deaths **out)
+{
+	*out = calloc(1, sizeof(**out));
+	return *out ? 0 : -ENOMEM;
+}
+
+void apptap_deaths_free(struct apptap_deaths *d)
+{
+	free(d);
+}
+
+static const struct port *port_of(const struct apptap_deaths *d, uint8_t proto, uint16_t lport)
+{
+	if (proto == IPPROTO_TCP)
+		return &d->tcp[lport];
+	return proto == IPPROTO_UDP ? &d->udp[lport] : &d->other[lport];
+}
+
+void apptap_deaths_add(struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint64_t cookie,
+		       uint64_t now_ns)
+{
+	struct port *p = (struct port *)port_of(d, proto, lport);
+
+	if (p->cookie[0] != cookie) {
+		p->cookie[1] = p->cookie[0];
+		p->when_ns[1] = p->when_ns[0];
+		p->cookie[0] = cookie;
+	}
+	p->when_ns[0] = now_ns;
+}
+
+void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns)
+{
+	d->lost_ns = now_ns;
+}
+
+bool apptap_deaths_other(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
+			 uint64_t cookie, uint64_t since_ns)
+{
+	const struct port *p = port_of(d, proto, lport);
+	int other = p->cookie[0] == cookie ? 1 : 0;
+
+	return d->lost_ns >= since_ns || (p->when_ns[other] && p->when_ns[other] >= since_ns);
+}
+
+bool apptap_deaths_has(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
+		       uint64_t cookie)
+{
+	const struct port *p = port_of(d, proto, lport);
+
+	return cookie && (p->cookie[0] == cookie || p->cookie[1] == cookie);
+}
+
+struct apptap_obituaries {
+	struct apptap_nl nl; /* owned */
+};
+
+int apptap_obituaries_open(struct apptap_obituaries **out, struct apptap_error *err)
+{
+	static const uint32_t groups[] = { SKNLGRP_INET_TCP_DESTROY, SKNLGRP_INET_UDP_DESTROY,
+					   SKNLGRP_INET6_TCP_DESTROY, SKNLGRP_INET6_UDP_DESTROY };
+	struct apptap_obituaries *o = calloc(1, sizeof(*o));
+	int r;
+
+	if (!o)
+		return apptap_error_set(err, ENOMEM, "allocating a destroy listener");
+	r = apptap_nl_open(&o->nl, NETLINK_SOCK_DIAG, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(groups); i++)
+		r = apptap_nl_join(&o->nl, groups[i], RCVBUF_BYTES, err);
+	if (r < 0) {
+		apptap_obituaries_close(o);
+		return apptap_error_wrap(err, r, "listening for destroyed sockets");
+	}
+	*out = o;
+	return 0;
+}
+
+int apptap_obituaries_fd(const struct apptap_obituaries *o)
+{
+	return o->nl.fd;
+}
+
+struct reading {
+	struct apptap_deaths *deaths;
+	uint64_t now_ns;
+	void (*udp_left)(void *arg, uint16_t lport);
+	void *arg;
+};
+
+/* The message has the group's protocol only as an attribute; without it, it is not ours to judge.
+ */
+static uint8_t protocol_of(const struct nlmsghdr *msg)
+{
+	const struct inet_diag_msg *d = NLMSG_DATA(msg);
+	size_t left = msg->nlmsg_len - NLMSG_LENGTH(sizeof(*d));
+	const struct nlattr *a = (const void *)((const uint8_t *)d + NLMSG_ALIGN(sizeof(*d)));
+
+	if (msg->nlmsg_len < NLMSG_SPACE(sizeof(*d)))
+		return 0;
+	while (left >= sizeof(*a) && a->nla_len >= sizeof(*a) && a->nla_len <= left) {
+		if ((a->nla_type & NLA_TYPE_MASK) == INET_DIAG_PROTOCOL && a->nla_len > sizeof(*a))
+			return *(const uint8_t *)(a + 1);
+		if ((size_t)NLA_ALIGN(a->nla_len) >= left)
+			break;
+		left -= NLA_ALIGN(a->nla_len);
+		a = (const void *)((const uint8_t *)a + NLA_ALIGN(a->nla_len));
+	}
+	return 0;
+}
+
+static int take_death(const struct nlmsghdr *msg, void *arg)
+{
+	const struct reading *r = arg;
+	const struct inet_diag_msg *d = NLMSG_DATA(msg);
+	uint8_t proto;
+
+	if (msg->nlmsg_len < NLMSG_LENGTH(sizeof(*d)))
+		return 0;
+	proto = protocol_of(msg);
+	apptap_deaths_add(r->deaths, proto, ntohs(d->id.idiag_sport),
+			  (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0], r->now_ns);
+	if (proto == IPPROTO_UDP && r->udp_left)
+		r->udp_left(r->arg, ntohs(d->id.idiag_sport));
+	return 0;
+}
+
+int apptap_obituaries_read(struct apptap_obituaries *o, struct apptap_deaths *d,
+			   void (*udp_left)(void *arg, uint16_t lport), void *arg)
+{
+	struct reading r = { d, apptap_clock_ns(CLOCK_REALTIME), udp_left, arg };
+	int n = apptap_nl_drain(&o->nl, take_death, &r);
+
+	if (n == -ENOBUFS) {
+		apptap_deaths_lost(d, r.now_ns);
+		n = 0;
+	}
+	return n;
+}
+
+void apptap_obituaries_close(struct apptap_obituaries *o)
+{
+	if (!o)
+		return;
+	apptap_nl_close(&o->nl);
+	free(o);
+}

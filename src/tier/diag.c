@@ -1,0 +1,294 @@
+/* diag.c - ask the kernel which user owns a socket (NETLINK_SOCK_DIAG) */
+#include "tier/diag.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/inet_diag.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include "base/netlink.h"
+#include "tier/procnet.h"
+
+#define SYN_RECV_NEW 12 /* TCP_NEW_SYN_RECV: what a request socket calls itself on some kernels */
+
+struct apptap_diag {
+	struct apptap_nl nl; /* owned */
+	bool slow; /* SOCK_DIAG does not answer: /proc/net instead */
+};
+
+struct request {
+	struct nlmsghdr h;
+	struct inet_diag_req_v2 req;
+};
+
+static bool is_udp(uint8_t proto)
+{
+	return proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE;
+}
+
+static void copy_addr(uint32_t to[4], uint8_t family, const struct apptap_addr *a)
+{
+	if (family == AF_INET)
+		memcpy(to, a->b + 12, 4);
+	else
+		memcpy(to, a->b, 16);
+}
+
+static void begin(struct request *m, uint8_t family, uint8_t proto, uint16_t flags)
+{
+	memset(m, 0, sizeof(*m));
+	m->h.nlmsg_len = sizeof(*m);
+	m->h.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+	m->h.nlmsg_flags = NLM_F_REQUEST | flags;
+	m->req.sdiag_family = family;
+	m->req.sdiag_protocol = proto;
+	m->req.idiag_states = ~0U;
+	m->req.id.idiag_cookie[0] = INET_DIAG_NOCOOKIE;
+	m->req.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+}
+
+/*
+ * What the kernel means (kernel.md, "SOCK_DIAG"): TIME_WAIT, SYN_RECV and orphans past FIN_WAIT1
+ * say UID 0 and inode 0, which is "unknown", never root. A connection that nobody accepted yet has
+ * its listener's UID and no inode.
+ */
+static void judge(const struct inet_diag_msg *d, uint8_t proto, struct apptap_sighting *out)
+{
+	out->cookie = (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0];
+	out->uid = d->idiag_uid;
+	out->sight = APPTAP_SIGHT_OWNED;
+	if (d->idiag_inode)
+		return;
+	if (proto == IPPROTO_TCP &&
+	    (d->idiag_state == TCP_ESTABLISHED || d->idiag_state == TCP_CLOSE_WAIT)) {
+		out->sight = APPTAP_SIGHT_PENDING;
+		return;
+	}
+	if (d->idiag_uid == 0) {
+		out->sight = APPTAP_SIGHT_ORPHAN;
+		out->uid = APPTAP_UID_NONE;
+	}
+}
+
+struct answer {
+	uint8_t proto;
+	uint8_t state;
+	struct apptap_sighting *out;
+};
+
+static int take_answer(const struct nlmsghdr *msg, void *arg)
+{
+	struct answer *a = arg;
+	const struct inet_diag_msg *d = NLMSG_DATA(msg);
+
+	if (msg->nlmsg_type != SOCK_DIAG_BY_FAMILY || msg->nlmsg_len < NLMSG_LENGTH(sizeof(*d)))
+		return -EBADMSG;
+	a->state = d->idiag_state;
+	judge(d, a->proto, a->out);
+	return 0;
+}
+
+static int lookup(struct apptap_diag *d, const struct apptap_flow *flow, uint16_t rport,
+		  int ifindex, struct answer *a)
+{
+	struct request m;
+	struct inet_diag_sockid *id = &m.req.id;
+	/* UDP takes the remote end as source: swapped "for historical reasons", says the kernel. */
+	bool swap = is_udp(flow->proto);
+
+	begin(&m, flow->family, flow->proto, 0);
+	copy_addr(id->idiag_src, flow->family, swap ? &flow->raddr : &flow->laddr);
+	copy_addr(id->idiag_dst, flow->family, swap ? &flow->laddr : &flow->raddr);
+	id->idiag_sport = htons(swap ? rport : flow->lport);
+	id->idiag_dport = htons(swap ? flow->lport : rport);
+	id->idiag_if = (uint32_t)ifindex;
+	a->out->sight = APPTAP_SIGHT_NONE;
+	a->out->uid = APPTAP_UID_NONE;
+	a->out->cookie = 0;
+	return apptap_nl_ask(&d->nl, &m.h, take_answer, a, NULL);
+}
+
+void apptap_diag_ask(struct apptap_diag *d, const struct apptap_flow *flow, int ifindex,
+		     struct apptap_sighting *out)
+{
+	struct answer a = { .proto = flow->proto, .out = out };
+
+	if (d->slow || !(flow->proto == IPPROTO_TCP || is_udp(flow->proto) ||
+			 flow->proto == IPPROTO_SCTP || flow->proto == IPPROTO_DCCP)) {
+		apptap_procnet_ask(flow, out);
+		return;
+	}
+	memset(out, 0, sizeof(*out));
+	out->flow = *flow;
+	if (lookup(d, flow, flow->rport, ifindex, &a) == 0 && flow->proto == IPPROTO_TCP &&
+	    (a.state == TCP_SYN_RECV || a.state == SYN_RECV_NEW || a.state == TCP_LISTEN)) {
+		/* A request socket knows no owner; its listener does, and any stranger's port finds
+		 * it. */
+		if (a.state != TCP_LISTEN)
+			lookup(d, flow, 0, ifindex, &a);
+		if (out->sight == APPTAP_SIGHT_OWNED)
+			out->sight = APPTAP_SIGHT_PENDING;
+		out->cookie = 0;
+	}
+	out->asked_ns = apptap_clock_ns(CLOCK_REALTIME);
+}
+
+struct dump {
+	uint8_t proto;
+	uint8_t family; /* of the list; a v6 socket that talks IPv4 stands in that of IPv6 */
+	int (*each)(const struct apptap_sighting *s, void *arg);
+	void *arg;
+};
+
+/*
+ * A dump lists a v6 socket talking to a v4 peer under AF_INET6 only, with mapped addresses, and
+ * Java's sockets are v6; on the wire it is IPv4. (tests/kernel/diag_mapped.c)
+ */
+static uint8_t wire_family(uint8_t family, const struct apptap_addr *raddr)
+{
+	static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	return memcmp(raddr->b, mapped, sizeof(mapped)) == 0 ? AF_INET : family;
+}
+
+static int take_socket(const struct nlmsghdr *msg, void *arg)
+{
+	const struct dump *dump = arg;
+	const struct inet_diag_msg *d = NLMSG_DATA(msg);
+	struct apptap_sighting s = { 0 };
+
+	if (msg->nlmsg_type != SOCK_DIAG_BY_FAMILY || msg->nlmsg_len < NLMSG_LENGTH(sizeof(*d)))
+		return 0;
+	s.flow.proto = dump->proto;
+	apptap_addr_set(&s.flow.laddr, d->idiag_family, d->id.idiag_src);
+	apptap_addr_set(&s.flow.raddr, d->idiag_family, d->id.idiag_dst);
+	s.flow.lport = ntohs(d->id.idiag_sport);
+	s.flow.rport = ntohs(d->id.idiag_dport);
+	s.flow.family = wire_family(d->idiag_family, &s.flow.raddr);
+	judge(d, dump->proto, &s);
+	s.asked_ns = apptap_clock_ns(CLOCK_REALTIME);
+	return dump->each(&s, dump->arg);
+}
+
+static int take_line(const struct apptap_procnet_line *line, void *arg)
+{
+	const struct dump *dump = arg;
+	struct apptap_sighting s = { .cookie = line->inode, .uid = line->uid };
+
+	s.flow.proto = dump->proto;
+	s.flow.family = wire_family(dump->family, &line->raddr);
+	s.flow.laddr = line->laddr;
+	s.flow.raddr = line->raddr;
+	s.flow.lport = line->lport;
+	s.flow.rport = line->rport;
+	s.sight = line->inode || line->uid ? APPTAP_SIGHT_OWNED : APPTAP_SIGHT_ORPHAN;
+	s.asked_ns = apptap_clock_ns(CLOCK_REALTIME);
+	return dump->each(&s, dump->arg);
+}
+
+int apptap_diag_dump(struct apptap_diag *d, int proto,
+		     int (*each)(const struct apptap_sighting *s, void *arg), void *arg,
+		     struct apptap_error *err)
+{
+	return apptap_diag_port(d, proto, 0, each, arg, err);
+}
+
+/* A dump whose bytecode lets through one local port only; 0: no bytecode, all sockets. */
+static int dump_family(struct apptap_diag *d, uint8_t family, struct dump *dump, uint16_t lport,
+		       struct apptap_error *err)
+{
+	struct {
+		struct request r;
+		struct nlattr attr;
+		struct inet_diag_bc_op ops[4];
+	} m;
+
+	_Static_assert(sizeof(struct inet_diag_bc_op) == 4, "kernel layout");
+	begin(&m.r, family, dump->proto, NLM_F_DUMP);
+	if (lport) {
+		/* sport >= lport, sport <= lport: each compare is two ops, the second holds the
+		 * port */
+		memset(m.ops, 0, sizeof(m.ops));
+		m.ops[0] = (struct inet_diag_bc_op){ INET_DIAG_BC_S_GE, 8, 20 };
+		m.ops[1] = (struct inet_diag_bc_op){ INET_DIAG_BC_NOP, 4, lport };
+		m.ops[2] = (struct inet_diag_bc_op){ INET_DIAG_BC_S_LE, 8, 12 };
+		m.ops[3] = (struct inet_diag_bc_op){ INET_DIAG_BC_NOP, 4, lport };
+		m.attr.nla_type = INET_DIAG_REQ_BYTECODE;
+		m.attr.nla_len = sizeof(m.attr) + sizeof(m.ops);
+		m.r.h.nlmsg_len = sizeof(m);
+	}
+	return apptap_nl_ask(&d->nl, &m.r.h, take_socket, dump, err);
+}
+
+int apptap_diag_port(struct apptap_diag *d, int proto, uint16_t lport,
+		     int (*each)(const struct apptap_sighting *s, void *arg), void *arg,
+		     struct apptap_error *err)
+{
+	static const uint8_t families[] = { AF_INET, AF_INET6 };
+	struct dump dump = { .proto = (uint8_t)proto, .each = each, .arg = arg };
+	int r;
+
+	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
+		dump.family = families[i];
+		if (d->slow)
+			r = apptap_procnet_each(proto, families[i], take_line, &dump, err);
+		else
+			r = dump_family(d, families[i], &dump, lport, err);
+		if (r < 0 && r != -ENOENT && !(d->slow && families[i] == AF_INET6))
+			return apptap_error_wrap(err, r, "listing the sockets of protocol %d",
+						 proto);
+	}
+	return 0;
+}
+
+static int ignore_answer(const struct nlmsghdr *msg, void *arg)
+{
+	(void)msg;
+	(void)arg;
+	return 0;
+}
+
+/* Does SOCK_DIAG answer for TCP and UDP? Asked of a socket that cannot be: ENOENT is a yes. */
+static bool answers(struct apptap_diag *d)
+{
+	static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_UDP };
+
+	for (size_t i = 0; i < ARRAY_SIZE(protos); i++) {
+		struct request m;
+		int r;
+
+		begin(&m, AF_INET, protos[i], 0);
+		r = apptap_nl_ask(&d->nl, &m.h, ignore_answer, NULL, NULL);
+		if (r < 0 && r != -ENOENT)
+			return false;
+	}
+	return true;
+}
+
+int apptap_diag_open(struct apptap_diag **out, struct apptap_error *err)
+{
+	struct apptap_diag *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return apptap_error_set(err, ENOMEM, "allocating a sock_diag handle");
+	if (apptap_nl_open(&d->nl, NETLINK_SOCK_DIAG, NULL) < 0 || !answers(d) ||
+	    secure_getenv("APPTAP_NO_SOCK_DIAG"))
+		d->slow = true;
+	*out = d;
+	return 0;
+}
+
+void apptap_diag_close(struct apptap_diag *d)
+{
+	if (!d)
+		return;
+	apptap_nl_close(&d->nl);
+	free(d);
+}
+
+bool apptap_diag_is_slow(const struct apptap_diag *d)
+{
+	return d->slow;
+}

@@ -1,0 +1,268 @@
+/* links.c - this network namespace's interfaces and addresses, kept current (rtnetlink) */
+#include "tier/links.h"
+
+#include <errno.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+
+#include "base/netlink.h"
+
+#define LINKS_MAX 65536 /* a host of containers has thousands; a hostile namespace gets no more */
+#define ADDRS_MAX 65536
+
+struct link {
+	int32_t ifindex;
+	bool there;
+	bool up;
+	char name[IF_NAMESIZE];
+};
+
+struct addr {
+	struct apptap_addr addr;
+	int32_t ifindex;
+};
+
+struct apptap_links {
+	struct apptap_nl nl; /* owned: multicast */
+	struct link *links; /* owned */
+	size_t link_count, link_room;
+	struct addr *addrs; /* owned */
+	size_t addr_count, addr_room;
+	bool changed;
+	void (*gone)(void *arg, const char *name);
+	void *gone_arg;
+};
+
+static void *grow(void *array, size_t *room, size_t count, size_t item, size_t max)
+{
+	size_t want = *room ? *room * 2 : 16;
+	void *p;
+
+	if (count < *room)
+		return array;
+	p = want > max ? NULL : reallocarray(array, want, item);
+	if (p)
+		*room = want;
+	return p;
+}
+
+static struct link *find_link(const struct apptap_links *l, int32_t ifindex)
+{
+	for (size_t i = 0; i < l->link_count; i++)
+		if (l->links[i].ifindex == ifindex)
+			return &l->links[i];
+	return NULL;
+}
+
+static const struct rtattr *find_attr(const struct rtattr *a, size_t left, unsigned short type)
+{
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == type)
+			return a;
+	return NULL;
+}
+
+static struct link *add_link(struct apptap_links *l, int32_t ifindex)
+{
+	struct link *links =
+		grow(l->links, &l->link_room, l->link_count, sizeof(*links), LINKS_MAX);
+	struct link *link;
+
+	if (!links)
+		return NULL;
+	l->links = links;
+	link = &links[l->link_count++];
+	memset(link, 0, sizeof(*link));
+	link->ifindex = ifindex;
+	return link;
+}
+
+static void say_gone(struct apptap_links *l, const struct link *link)
+{
+	if (l->gone)
+		l->gone(l->gone_arg, link->name);
+}
+
+static void take_link(struct apptap_links *l, const struct nlmsghdr *msg)
+{
+	const struct ifinfomsg *info = NLMSG_DATA(msg);
+	struct link *link;
+	const struct rtattr *a;
+
+	if (msg->nlmsg_len < NLMSG_LENGTH(sizeof(*info)))
+		return;
+	link = find_link(l, info->ifi_index);
+	if (msg->nlmsg_type == RTM_DELLINK) {
+		if (!link || !link->there || info->ifi_family != AF_UNSPEC)
+			return;
+		link->there = false;
+		l->changed = true;
+		say_gone(l, link);
+		return;
+	}
+	a = find_attr(IFLA_RTA(info), IFLA_PAYLOAD(msg), IFLA_IFNAME);
+	if (!a || RTA_PAYLOAD(a) == 0)
+		return;
+	if (!link)
+		link = add_link(l, info->ifi_index);
+	if (!link)
+		return;
+	if (!link->there || strncmp(link->name, RTA_DATA(a), IF_NAMESIZE - 1) != 0) {
+		size_t len = MIN((size_t)RTA_PAYLOAD(a), sizeof(link->name) - 1);
+
+		memset(link->name, 0, sizeof(link->name));
+		memcpy(link->name, RTA_DATA(a), len);
+		l->changed = true;
+	}
+	if (link->there && link->up && !(info->ifi_flags & IFF_UP))
+		say_gone(l, link);
+	link->there = true;
+	link->up = (info->ifi_flags & IFF_UP) != 0;
+}
+
+static void take_addr(struct apptap_links *l, const struct nlmsghdr *msg)
+{
+	const struct ifaddrmsg *info = NLMSG_DATA(msg);
+	size_t want = info->ifa_family == AF_INET ? 4 : 16;
+	const struct rtattr *a;
+	struct addr new = { .ifindex = (int32_t)info->ifa_index };
+	struct addr *addrs;
+
+	if (msg->nlmsg_len < NLMSG_LENGTH(sizeof(*info)) ||
+	    (info->ifa_family != AF_INET && info->ifa_family != AF_INET6))
+		return;
+	/* On a point-to-point link IFA_ADDRESS is the peer's. */
+	a = find_attr(IFA_RTA(info), IFA_PAYLOAD(msg), IFA_LOCAL);
+	if (!a)
+		a = find_attr(IFA_RTA(info), IFA_PAYLOAD(msg), IFA_ADDRESS);
+	if (!a || RTA_PAYLOAD(a) < want)
+		return;
+	apptap_addr_set(&new.addr, info->ifa_family, RTA_DATA(a));
+	for (size_t i = 0; i < l->addr_count; i++) {
+		if (l->addrs[i].ifindex != new.ifindex ||
+		    memcmp(&l->addrs[i].addr, &new.addr, sizeof(new.addr)) != 0)
+			continue;
+		/* One that has gone stays: its last packets are still on their way to us. */
+		return;
+	}
+	if (msg->nlmsg_type == RTM_DELADDR)
+		return;
+	addrs = grow(l->addrs, &l->addr_room, l->addr_count, sizeof(*addrs), ADDRS_MAX);
+	if (!addrs)
+		return;
+	l->addrs = addrs;
+	addrs[l->addr_count++] = new;
+}
+
+static int take(const struct nlmsghdr *msg, void *arg)
+{
+	switch (msg->nlmsg_type) {
+	case RTM_NEWLINK:
+	case RTM_DELLINK:
+		take_link(arg, msg);
+		break;
+	case RTM_NEWADDR:
+	case RTM_DELADDR:
+		take_addr(arg, msg);
+		break;
+	default:
+		break;
+	}
+	return 0;
+}
+
+static int list_all(struct apptap_links *l, uint16_t type, struct apptap_error *err)
+{
+	struct apptap_nl nl = APPTAP_NL_CLOSED;
+	struct {
+		struct nlmsghdr h;
+		struct rtgenmsg g;
+	} m = { .h = { .nlmsg_len = sizeof(m),
+		       .nlmsg_type = type,
+		       .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP } };
+	int r = apptap_nl_open(&nl, NETLINK_ROUTE, err);
+
+	if (r == 0)
+		r = apptap_nl_ask(&nl, &m.h, take, l, err);
+	apptap_nl_close(&nl);
+	if (r < 0 && err && !err->code)
+		apptap_error_set(err, -r, "asking rtnetlink");
+	return r < 0 ? apptap_error_wrap(err, r, "listing interfaces and addresses") : 0;
+}
+
+int apptap_links_open(struct apptap_links **out, struct apptap_error *err)
+{
+	static const uint32_t groups[] = { RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR };
+	struct apptap_links *l = calloc(1, sizeof(*l));
+	int r;
+
+	if (!l)
+		return apptap_error_set(err, ENOMEM, "allocating the list of interfaces");
+	r = apptap_nl_open(&l->nl, NETLINK_ROUTE, err);
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(groups); i++)
+		r = apptap_nl_join(&l->nl, groups[i], 4 << 20, err);
+	if (r == 0)
+		r = list_all(l, RTM_GETLINK, err);
+	if (r == 0)
+		r = list_all(l, RTM_GETADDR, err);
+	if (r < 0) {
+		apptap_links_close(l);
+		return r;
+	}
+	*out = l;
+	return 0;
+}
+
+void apptap_links_close(struct apptap_links *l)
+{
+	if (!l)
+		return;
+	apptap_nl_close(&l->nl);
+	free(l->links);
+	free(l->addrs);
+	free(l);
+}
+
+int apptap_links_fd(const struct apptap_links *l)
+{
+	return l->nl.fd;
+}
+
+int apptap_links_read(struct apptap_links *l, void (*gone)(void *arg, const char *name), void *arg)
+{
+	l->changed = false;
+	l->gone = gone;
+	l->gone_arg = arg;
+	if (apptap_nl_drain(&l->nl, take, l) ==
+	    -ENOBUFS) { /* some changes were lost: look afresh */
+		list_all(l, RTM_GETLINK, NULL);
+		list_all(l, RTM_GETADDR, NULL);
+		l->changed = true;
+	}
+	return l->changed;
+}
+
+const char *apptap_links_name(const struct apptap_links *l, int32_t ifindex)
+{
+	const struct link *link = find_link(l, ifindex);
+
+	return link ? link->name : NULL;
+}
+
+int32_t apptap_links_index(const struct apptap_links *l, const char *name)
+{
+	for (size_t i = 0; i < l->link_count; i++)
+		if (l->links[i].there && strcmp(l->links[i].name, name) == 0)
+			return l->links[i].ifindex;
+	return -1;
+}
+
+bool apptap_links_has_addr(const struct apptap_links *l, const struct apptap_addr *a)
+{
+	if (apptap_addr_is_loopback(a))
+		return true;
+	for (size_t i = 0; i < l->addr_count; i++)
+		if (memcmp(&l->addrs[i].addr, a, sizeof(*a)) == 0)
+			return true;
+	return false;
+}

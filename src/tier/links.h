@@ -1,0 +1,32 @@
+/* links.h - this network namespace's interfaces and addresses, kept current (rtnetlink) */
+#ifndef APPTAP_TIER_LINKS_H
+#define APPTAP_TIER_LINKS_H
+
+#include "base/error.h"
+#include "flow/flow.h"
+
+#define APPTAP_LOOPBACK_IFINDEX 1 /* in every network namespace, since 2.6.24 */
+
+struct apptap_links;
+
+int apptap_links_open(struct apptap_links **out, struct apptap_error *err);
+void apptap_links_close(struct apptap_links *l); /* NULL is fine */
+int apptap_links_fd(const struct apptap_links *l);
+
+/*
+ * Reads what has changed. @gone, when not NULL, is called with the name of each interface that went
+ * away or (up == false) was set down. Return: 1 when an interface came, went or was renamed, else
+ * 0.
+ */
+int apptap_links_read(struct apptap_links *l, void (*gone)(void *arg, const char *name), void *arg);
+
+/* NULL: unknown index. A name stays known after its interface has gone. */
+const char *apptap_links_name(const struct apptap_links *l, int32_t ifindex);
+
+/* -1: no interface has this name now. */
+int32_t apptap_links_index(const struct apptap_links *l, const char *name);
+
+/* Is @a an address of this machine? Loopback's are. */
+bool apptap_links_has_addr(const struct apptap_links *l, const struct apptap_addr *a);
+
+#endif

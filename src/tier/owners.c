@@ -1,0 +1,406 @@
+/*
+ * owners.c - whose was a packet at its moment
+ *
+ * How it works. A lookup tells who has a flow's socket at one moment, but a packet is judged
+ * milliseconds after it passed, and by then its port may have changed hands. So every answer is
+ * kept as a span of time: from the packet that raised the question to the answer, for one socket
+ * (its cookie, which the kernel never gives twice). Two answers with one cookie enclose all
+ * packets between them: the socket cannot have left and come back. What lies outside a span is
+ * decided by asking again, which mostly widens the span; where the socket has gone by then, by the
+ * kernel's destroy events: if no other socket has left the port since, nobody else can have had
+ * it. What remains ambiguous is UNKNOWN and never reaches the file.
+ *
+ * TCP is easier: a connection begins with a SYN, so one answer holds until the next SYN of a new
+ * sequence number; asking again from time to time finds fchown() and accept() by another user.
+ */
+#include "tier/owners.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <sys/random.h>
+
+#define SPANS 4
+#define NIL UINT32_MAX
+
+/* An answer this soon after its packet is about the socket that sent or got it: on the CPU of the
+ * sender nothing of it can have run in between. (tests/kernel/tap_preempt.c) */
+#define PROMPT_NS (500 * APPTAP_NSEC_PER_USEC)
+/* Destroy events pass through a kernel work queue, sightings through ours: wait for them so long.
+ */
+#define GRACE_NS (20 * APPTAP_NSEC_PER_MSEC)
+/* A connection waits in the accept queue for whoever will own it. */
+#define ACCEPT_NS (100 * APPTAP_NSEC_PER_MSEC)
+#define ACCEPT_RETRY_NS (4 * APPTAP_NSEC_PER_MSEC)
+/* A datagram that comes for a socket that is gone, on a port that nobody took since. */
+#define LINGER_NS (30 * APPTAP_NSEC_PER_SEC)
+/* How old an answer may be before the kernel is asked again. */
+#define REASK_TCP_OURS_NS (250 * APPTAP_NSEC_PER_MSEC)
+#define REASK_FOREIGN_NS (1 * APPTAP_NSEC_PER_SEC)
+
+struct span {
+	uint64_t cookie;
+	uint64_t from_ns;
+	uint64_t to_ns;
+	uid_t uid; /* APPTAP_UID_NONE: there was a socket, its owner is forgotten */
+};
+
+struct entry {
+	struct apptap_flow flow;
+	struct span spans[SPANS]; /* by from_ns */
+	uint64_t gone_ns; /* last time that the kernel had no socket for it; 0: never */
+	uint64_t syn_ns; /* TCP: when this connection began; 0: before we looked */
+	uint64_t pending_ns; /* TCP: when pending_uid's listener was seen to have it */
+	uid_t pending_uid;
+	uint32_t isn;
+	uint32_t next; /* in the bucket; NIL ends */
+	uint32_t older, newer;
+	uint8_t span_count;
+	bool ours; /* which list it is on */
+	bool sent_unknown; /* something went out on it, and nobody knows whose */
+};
+
+struct list {
+	uint32_t oldest, newest;
+};
+
+struct apptap_owners {
+	const struct apptap_scope *scope; /* borrowed */
+	const struct apptap_deaths *deaths; /* borrowed */
+	uint64_t key[2];
+	uint64_t warm_ns;
+	struct list lists[2]; /* [0] strangers', [1] the app's */
+	uint32_t used;
+	uint32_t max;
+	uint32_t bucket_mask;
+	uint32_t *buckets; /* owned */
+	struct entry *entries; /* owned; pages never used cost nothing */
+};
+
+int apptap_owners_new(struct apptap_owners **out, size_t max_flows,
+		      const struct apptap_scope *scope, const struct apptap_deaths *deaths)
+{
+	struct apptap_owners *o = calloc(1, sizeof(*o));
+	uint32_t buckets = 1;
+
+	if (!o)
+		return -ENOMEM;
+	while (buckets < max_flows)
+		buckets *= 2;
+	o->scope = scope;
+	o->deaths = deaths;
+	o->max = (uint32_t)max_flows;
+	o->bucket_mask = buckets - 1;
+	o->lists[0] = o->lists[1] = (struct list){ NIL, NIL };
+	o->buckets = malloc(buckets * sizeof(*o->buckets));
+	o->entries = calloc(max_flows, sizeof(*o->entries));
+	if (!o->buckets || !o->entries ||
+	    getrandom(o->key, sizeof(o->key), 0) != (ssize_t)sizeof(o->key)) {
+		apptap_owners_free(o);
+		return -ENOMEM;
+	}
+	memset(o->buckets, 0xff, buckets * sizeof(*o->buckets));
+	*out = o;
+	return 0;
+}
+
+void apptap_owners_free(struct apptap_owners *o)
+{
+	if (!o)
+		return;
+	free(o->buckets);
+	free(o->entries);
+	free(o);
+}
+
+static void unlink_entry(struct apptap_owners *o, uint32_t i)
+{
+	struct entry *e = &o->entries[i];
+	struct list *l = &o->lists[e->ours];
+
+	if (e->older == NIL)
+		l->oldest = e->newer;
+	else
+		o->entries[e->older].newer = e->newer;
+	if (e->newer == NIL)
+		l->newest = e->older;
+	else
+		o->entries[e->newer].older = e->older;
+}
+
+static void link_newest(struct apptap_owners *o, uint32_t i, bool ours)
+{
+	struct entry *e = &o->entries[i];
+	struct list *l = &o->lists[ours];
+
+	e->ours = ours;
+	e->newer = NIL;
+	e->older = l->newest;
+	if (l->newest == NIL)
+		l->oldest = i;
+	else
+		o->entries[l->newest].newer = i;
+	l->newest = i;
+}
+
+static uint32_t evict(struct apptap_owners *o)
+{
+	uint32_t i = o->lists[0].oldest != NIL ? o->lists[0].oldest : o->lists[1].oldest;
+	uint32_t *p = &o->buckets[apptap_flow_hash(&o->entries[i].flow, o->key) & o->bucket_mask];
+
+	while (*p != i)
+		p = &o->entries[*p].next;
+	*p = o->entries[i].next;
+	unlink_entry(o, i);
+	return i;
+}
+
+static struct entry *get(struct apptap_owners *o, const struct apptap_flow *flow)
+{
+	uint32_t hash = apptap_flow_hash(flow, o->key);
+	struct entry *e;
+	uint32_t i;
+
+	for (i = o->buckets[hash & o->bucket_mask]; i != NIL; i = e->next) {
+		e = &o->entries[i];
+		if (!apptap_flow_equal(&e->flow, flow))
+			continue;
+		if (o->lists[e->ours].newest != i) {
+			bool ours = e->ours;
+
+			unlink_entry(o, i);
+			link_newest(o, i, ours);
+		}
+		return e;
+	}
+	i = o->used < o->max ? o->used++ : evict(o);
+	e = &o->entries[i];
+	memset(e, 0, sizeof(*e));
+	e->flow = *flow;
+	e->pending_uid = APPTAP_UID_NONE;
+	e->next = o->buckets[hash & o->bucket_mask];
+	o->buckets[hash & o->bucket_mask] = i;
+	link_newest(o, i, false);
+	return e;
+}
+
+static void remove_span(struct entry *e, size_t i)
+{
+	memmove(&e->spans[i], &e->spans[i + 1], (e->span_count - i - 1) * sizeof(e->spans[0]));
+	e->span_count--;
+}
+
+static void insert_span(struct entry *e, const struct span *s)
+{
+	size_t i;
+
+	if (e->span_count == SPANS)
+		remove_span(e, 0);
+	for (i = e->span_count; i > 0 && e->spans[i - 1].from_ns > s->from_ns; i--)
+		e->spans[i] = e->spans[i - 1];
+	e->spans[i] = *s;
+	e->span_count++;
+}
+
+/* true: the answer is about a socket that has a span already. */
+static bool widen_span(struct entry *e, const struct span *s)
+{
+	for (size_t i = e->span_count; i-- > 0;) {
+		struct span *old = &e->spans[i];
+
+		if (old->cookie != s->cookie)
+			continue;
+		/* An orphan still has its cookie: it is whoever's it was. A changed owner is news.
+		 */
+		if (s->uid != APPTAP_UID_NONE && old->uid != APPTAP_UID_NONE && old->uid != s->uid)
+			return false;
+		if (old->uid == APPTAP_UID_NONE)
+			old->uid = s->uid;
+		old->from_ns = MIN(old->from_ns, s->from_ns);
+		old->to_ns = MAX(old->to_ns, s->to_ns);
+		return true;
+	}
+	return false;
+}
+
+void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
+{
+	struct entry *e = get(o, &s->flow);
+	struct span span = { .cookie = s->cookie, .from_ns = s->asked_ns, .to_ns = s->asked_ns };
+	bool ours;
+
+	if (s->pkt_ns && s->pkt_ns <= s->asked_ns && s->asked_ns - s->pkt_ns <= PROMPT_NS)
+		span.from_ns = s->pkt_ns;
+	switch (s->sight) {
+	case APPTAP_SIGHT_NONE:
+		e->gone_ns = MAX(e->gone_ns, s->asked_ns);
+		return;
+	case APPTAP_SIGHT_PENDING:
+		e->pending_ns = s->asked_ns;
+		e->pending_uid = s->uid;
+		return;
+	case APPTAP_SIGHT_ORPHAN:
+		span.uid = APPTAP_UID_NONE;
+		break;
+	case APPTAP_SIGHT_OWNED:
+		span.uid = s->uid;
+		break;
+	}
+	if (!widen_span(e, &span))
+		insert_span(e, &span);
+	ours = apptap_scope_has(o->scope, span.uid);
+	if (ours && !e->ours) {
+		uint32_t i = (uint32_t)(e - o->entries);
+
+		unlink_entry(o, i);
+		link_newest(o, i, true);
+	}
+}
+
+void apptap_owners_syn(struct apptap_owners *o, const struct apptap_flow *flow, uint64_t ts_ns,
+		       uint32_t seq)
+{
+	struct entry *e = get(o, flow);
+
+	if (e->syn_ns && e->isn == seq)
+		return; /* sent again */
+	for (size_t i = e->span_count; i-- > 0;)
+		if (e->spans[i].to_ns < ts_ns)
+			remove_span(e, i);
+	if (e->pending_ns < ts_ns)
+		e->pending_ns = 0;
+	e->syn_ns = ts_ns;
+	e->isn = seq;
+}
+
+void apptap_owners_warm(struct apptap_owners *o, uint64_t now_ns)
+{
+	o->warm_ns = now_ns;
+}
+
+/* The last span that began by @ts_ns; -1: all began later, or there is none. */
+static int span_before(const struct entry *e, uint64_t ts_ns)
+{
+	int i = e->span_count - 1;
+
+	while (i >= 0 && e->spans[i].from_ns > ts_ns)
+		i--;
+	return i;
+}
+
+static enum apptap_verdict known(uid_t owner, uid_t *uid)
+{
+	*uid = owner;
+	return owner == APPTAP_UID_NONE ? APPTAP_VERDICT_UNKNOWN : APPTAP_VERDICT_KNOWN;
+}
+
+static bool fresh(uint64_t ts_ns, uint64_t now_ns, uint64_t limit_ns)
+{
+	return now_ns != UINT64_MAX && now_ns < ts_ns + limit_ns;
+}
+
+/* Nothing was ever seen on the flow but the kernel's word that no socket has it. */
+static enum apptap_verdict judge_absent(struct entry *e, bool outgoing, uint64_t ts_ns,
+					uint64_t now_ns)
+{
+	if (fresh(ts_ns, now_ns, GRACE_NS))
+		return APPTAP_VERDICT_WAIT;
+	if (!outgoing && !e->sent_unknown)
+		return APPTAP_VERDICT_NOBODY;
+	e->sent_unknown = true;
+	return APPTAP_VERDICT_UNKNOWN;
+}
+
+/* No span holds @ts_ns, the nearest is @s: had anybody else the port between them? */
+static enum apptap_verdict judge_near(const struct apptap_owners *o, const struct entry *e,
+				      const struct span *s, uint64_t ts_ns, uint64_t now_ns,
+				      uid_t *uid)
+{
+	uint64_t since_ns = MIN(ts_ns, s->to_ns);
+
+	if (fresh(ts_ns, now_ns, GRACE_NS))
+		return APPTAP_VERDICT_WAIT;
+	if (ts_ns > s->to_ns + LINGER_NS ||
+	    apptap_deaths_other(o->deaths, e->flow.proto, e->flow.lport, s->cookie, since_ns))
+		return APPTAP_VERDICT_UNKNOWN;
+	return known(s->uid, uid);
+}
+
+static enum apptap_verdict judge_datagram(struct apptap_owners *o, struct entry *e, bool outgoing,
+					  uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
+{
+	int i = span_before(e, ts_ns);
+	const struct span *s = i >= 0 ? &e->spans[i] : NULL;
+	const struct span *next = i + 1 < e->span_count ? &e->spans[i + 1] : NULL;
+
+	if (s && ts_ns <= s->to_ns)
+		return known(s->uid, uid);
+	if (s && next) {
+		/* It changed hands somewhere between; that matters only if one of them is ours. */
+		if (apptap_scope_has(o->scope, s->uid) != apptap_scope_has(o->scope, next->uid))
+			return APPTAP_VERDICT_UNKNOWN;
+		return known(s->uid, uid);
+	}
+	if (next)
+		return judge_near(o, e, next, ts_ns, now_ns, uid);
+	if (!s)
+		return e->gone_ns >= ts_ns ? judge_absent(e, outgoing, ts_ns, now_ns)
+					   : APPTAP_VERDICT_ASK;
+	if (e->gone_ns >= ts_ns)
+		return judge_near(o, e, s, ts_ns, now_ns, uid);
+	if (!apptap_scope_has(o->scope, s->uid) && ts_ns - s->to_ns < REASK_FOREIGN_NS &&
+	    !apptap_deaths_has(o->deaths, e->flow.proto, e->flow.lport, s->cookie))
+		return known(s->uid, uid);
+	return APPTAP_VERDICT_ASK;
+}
+
+/* In the accept queue: the listener's, until somebody accepts it and it is his. */
+static enum apptap_verdict judge_pending(struct apptap_owners *o, struct entry *e, uint64_t ts_ns,
+					 uint64_t now_ns, uid_t *uid)
+{
+	bool gone = e->gone_ns >= e->pending_ns;
+
+	if (!apptap_scope_has(o->scope, e->pending_uid) && fresh(ts_ns, now_ns, ACCEPT_NS)) {
+		if (now_ns > e->pending_ns + ACCEPT_RETRY_NS && !gone)
+			return APPTAP_VERDICT_ASK;
+		return APPTAP_VERDICT_WAIT;
+	}
+	if (ts_ns > e->pending_ns + ACCEPT_RETRY_NS && !gone && now_ns != UINT64_MAX)
+		return APPTAP_VERDICT_ASK;
+	return known(e->pending_uid, uid);
+}
+
+static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct entry *e, bool outgoing,
+				     uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
+{
+	const struct span *s;
+	uint64_t limit_ns;
+	int i;
+
+	if (e->span_count == 0) {
+		if (e->pending_ns)
+			return judge_pending(o, e, ts_ns, now_ns, uid);
+		if (e->gone_ns < ts_ns)
+			return APPTAP_VERDICT_ASK;
+		/* Older than the capture, and not among the app's sockets at its start. */
+		if (!e->syn_ns && o->warm_ns)
+			return APPTAP_VERDICT_NOBODY;
+		return judge_absent(e, outgoing, ts_ns, now_ns);
+	}
+	i = span_before(e, ts_ns);
+	s = &e->spans[i < 0 ? 0 : i];
+	limit_ns = apptap_scope_has(o->scope, s->uid) ? REASK_TCP_OURS_NS : REASK_FOREIGN_NS;
+	if (ts_ns > s->to_ns + limit_ns && e->gone_ns < ts_ns && i == e->span_count - 1)
+		return APPTAP_VERDICT_ASK;
+	return known(s->uid, uid);
+}
+
+enum apptap_verdict apptap_owners_judge(struct apptap_owners *o, const struct apptap_flow *flow,
+					bool outgoing, uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
+{
+	struct entry *e = get(o, flow);
+
+	*uid = APPTAP_UID_NONE;
+	if (flow->proto == IPPROTO_TCP)
+		return judge_tcp(o, e, outgoing, ts_ns, now_ns, uid);
+	return judge_datagram(o, e, outgoing, ts_ns, now_ns, uid);
+}

@@ -1,0 +1,219 @@
+/*
+ * refused.c - who owns a TCP socket whose connection was refused before anybody could ask
+ *
+ * How it works. On loopback (and veth) a refusal arrives inside connect() itself: the RST waits in
+ * the socket's backlog and is taken before the system call returns, so even a real-time thread on
+ * the same CPU finds the socket in no table any more. Its descriptor is still open, for it was this
+ * system call that our thread has interrupted on its way out. So we take a duplicate of each TCP
+ * descriptor of the app's processes for a moment (pidfd_getfd, 5.6+), and the one that is closed,
+ * has the SYN's local port, and connected within the last milliseconds is it. Only processes of the
+ * scope are looked into; a stranger's refusal finds nothing there and stays unattributed.
+ * (tests/kernel/diag_refused_gone.c)
+ */
+#include "tier/refused.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+
+#define PIDS_MAX 256
+#define FRESH_MS 40 /* jiffies are coarse: 10 ms at HZ=100 */
+#define SEARCH_NS (2 * APPTAP_NSEC_PER_MSEC) /* at most this long in one go */
+#define SHARE 8 /* of the time, at most one part in so many */
+
+struct apptap_refused {
+	uid_t uids[APPTAP_SCOPE_UIDS_MAX];
+	size_t uid_count;
+	pid_t pids[PIDS_MAX]; /* of the scope, the last one that had an answer first */
+	size_t pid_count;
+	uint64_t spent_ns; /* since window_ns */
+	uint64_t window_ns;
+	uint64_t listed_ns; /* when pids were listed */
+	uint64_t list_cost_ns;
+};
+
+int apptap_refused_new(struct apptap_refused **out, const struct apptap_scope *scope)
+{
+	struct apptap_refused *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	for (size_t i = 0; i < scope->uid_count; i++)
+		r->uids[r->uid_count++] = scope->uids[i].uid;
+	*out = r;
+	return 0;
+}
+
+void apptap_refused_free(struct apptap_refused *r)
+{
+	free(r);
+}
+
+static bool is_ours(const struct apptap_refused *r, uid_t uid)
+{
+	for (size_t i = 0; i < r->uid_count; i++)
+		if (r->uids[i] == uid)
+			return true;
+	return false;
+}
+
+/* The filesystem UID is what a new socket gets; the folder's owner says root for many. */
+static bool process_is_ours(const struct apptap_refused *r, const char *pid)
+{
+	char path[32];
+	char buf[1024];
+	auto_close int fd = -1;
+	unsigned fsuid;
+	const char *line;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%.10s/status", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	n = read(fd, buf, sizeof(buf) - 1);
+	if (n <= 0)
+		return false;
+	buf[n] = '\0';
+	/* The name stands in the first line, its newlines escaped: no name can forge this one. */
+	line = strstr(buf, "\nUid:");
+	return line && sscanf(line, "\nUid:\t%*u\t%*u\t%*u\t%u", &fsuid) == 1 &&
+	       is_ours(r, (uid_t)fsuid);
+}
+
+static void list_processes(struct apptap_refused *r, uint64_t now_ns)
+{
+	DIR *proc;
+	const struct dirent *e;
+
+	if (now_ns < r->listed_ns + r->list_cost_ns * SHARE)
+		return;
+	proc = opendir("/proc");
+	if (!proc)
+		return;
+	r->pid_count = 0;
+	while (r->pid_count < PIDS_MAX && (e = readdir(proc)))
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && process_is_ours(r, e->d_name))
+			r->pids[r->pid_count++] = (pid_t)strtol(e->d_name, NULL, 10);
+	closedir(proc);
+	r->listed_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+	r->list_cost_ns = r->listed_ns - now_ns;
+}
+
+/* Is it closed, on this port, and did it try to connect just now? An older one would be a trap:
+ * it keeps its port number long after the port is free for others. */
+static bool socket_matches(int fd, const struct apptap_flow *flow)
+{
+	struct sockaddr_in6 name = { 0 };
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+	int protocol = 0;
+	socklen_t protocol_len = sizeof(protocol);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_len) < 0 ||
+	    protocol != IPPROTO_TCP || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return false;
+	if (info.tcpi_state != 7 /* TCP_CLOSE */ || info.tcpi_last_ack_recv > FRESH_MS)
+		return false;
+	len = sizeof(name);
+	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
+		return false;
+	/* The port stands at the same place in both families' addresses. */
+	return ntohs(name.sin6_port) == flow->lport;
+}
+
+static bool search_process(pid_t pid, const struct apptap_flow *flow, uint64_t deadline_ns,
+			   uid_t *uid, uint64_t *cookie)
+{
+	char path[32];
+	auto_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	const struct dirent *e;
+	bool found = false;
+	DIR *fds;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	fds = pidfd >= 0 ? opendir(path) : NULL;
+	if (!fds)
+		return false;
+	while (!found && (e = readdir(fds)) && apptap_clock_ns(CLOCK_MONOTONIC) < deadline_ns) {
+		char target[16] = "";
+		socklen_t len = sizeof(*cookie);
+		struct stat st;
+		int fd;
+
+		if (e->d_name[0] == '.' ||
+		    readlinkat(dirfd(fds), e->d_name, target, sizeof(target)) < 8 ||
+		    strncmp(target, "socket:[", 8) != 0)
+			continue;
+		fd = (int)syscall(SYS_pidfd_getfd, pidfd, (int)strtol(e->d_name, NULL, 10), 0);
+		if (fd < 0)
+			continue;
+		if (socket_matches(fd, flow) && fstat(fd, &st) == 0) {
+			found = true;
+			*uid = st.st_uid;
+			if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &len) < 0)
+				*cookie = st.st_ino;
+		}
+		close(fd);
+	}
+	closedir(fds);
+	return found;
+}
+
+static bool search_all(struct apptap_refused *r, const struct apptap_flow *flow,
+		       uint64_t deadline_ns, uid_t *uid, uint64_t *cookie)
+{
+	for (size_t i = 0; i < r->pid_count; i++) {
+		pid_t pid = r->pids[i];
+
+		if (!search_process(pid, flow, deadline_ns, uid, cookie))
+			continue;
+		memmove(&r->pids[1], &r->pids[0], i * sizeof(r->pids[0]));
+		r->pids[0] = pid;
+		return true;
+	}
+	return false;
+}
+
+bool apptap_refused_ask(struct apptap_refused *r, const struct apptap_flow *flow,
+			struct apptap_sighting *out)
+{
+	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+	uid_t uid = APPTAP_UID_NONE;
+	uint64_t cookie = 0;
+	bool found;
+
+	if (now_ns - r->window_ns > APPTAP_NSEC_PER_SEC) {
+		r->window_ns = now_ns;
+		r->spent_ns = 0;
+	}
+	if (r->spent_ns > APPTAP_NSEC_PER_SEC / SHARE)
+		return false;
+	found = search_all(r, flow, now_ns + SEARCH_NS, &uid, &cookie);
+	if (!found) {
+		list_processes(r, now_ns);
+		found = search_all(r, flow, now_ns + SEARCH_NS, &uid, &cookie);
+	}
+	r->spent_ns += apptap_clock_ns(CLOCK_MONOTONIC) - now_ns;
+	if (!found)
+		return false;
+	out->uid = uid;
+	out->cookie = cookie;
+	out->sight = APPTAP_SIGHT_OWNED;
+	out->asked_ns = apptap_clock_ns(CLOCK_REALTIME);
+	return true;
+}

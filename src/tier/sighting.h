@@ -1,0 +1,34 @@
+/* sighting.h - what the kernel said of a flow's socket at one moment, and a queue of such words */
+#ifndef APPTAP_TIER_SIGHTING_H
+#define APPTAP_TIER_SIGHTING_H
+
+#include "flow/flow.h"
+
+enum apptap_sight {
+	APPTAP_SIGHT_NONE, /* no socket has this flow */
+	APPTAP_SIGHT_OWNED, /* uid owns it */
+	APPTAP_SIGHT_PENDING, /* uid's listener has it, nobody has accepted it yet */
+	APPTAP_SIGHT_ORPHAN, /* there is one, but the kernel has forgotten whose it was */
+};
+
+struct apptap_sighting {
+	struct apptap_flow flow;
+	uint64_t pkt_ns; /* CLOCK_REALTIME of the packet that raised the question; 0: none did */
+	uint64_t asked_ns; /* CLOCK_REALTIME after the answer */
+	uint64_t cookie; /* the socket's, unique until reboot; an inode from /proc/net; 0: none */
+	uid_t uid; /* APPTAP_UID_NONE unless OWNED or PENDING */
+	enum apptap_sight sight;
+};
+
+/*
+ * From one writer thread to one reader thread, without a lock: a writer that runs with real-time
+ * priority must never wait for a reader that it has just preempted.
+ */
+struct apptap_sighting_queue;
+
+int apptap_sighting_queue_new(struct apptap_sighting_queue **out, size_t capacity); /* power of 2 */
+bool apptap_sighting_queue_push(struct apptap_sighting_queue *q, const struct apptap_sighting *s);
+bool apptap_sighting_queue_pop(struct apptap_sighting_queue *q, struct apptap_sighting *s);
+void apptap_sighting_queue_free(struct apptap_sighting_queue *q);
+
+#endif

@@ -1,0 +1,562 @@
+/*
+ * sockdiag.c - tier 1: every frame reaches the agent, the kernel's socket table says whose it is
+ *
+ * How it works. Three things look at the same packets. The trigger asks for owners while packets
+ * pass; the ring holds the packets until their block is handed over, some milliseconds later; the
+ * destroy events tell which sockets have gone meanwhile. The reader takes a block, takes all that
+ * the other two have said by then, and judges packet by packet. What it cannot judge yet waits in
+ * a queue, together with all that comes after it, so that packets leave in order of time.
+ */
+#include <errno.h>
+#include <linux/if_packet.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/timerfd.h>
+
+#include "tier/attribution.h"
+#include "tier/filter.h"
+#include "tier/hold.h"
+#include "tier/ring.h"
+#include "tier/sockdiag_probe.h"
+#include "tier/tier.h"
+#include "tier/trigger.h"
+
+#define RING_BYTES (64U << 20)
+#define HOLD_BYTES (8U << 20)
+#define HOLD_TICK_MS 4
+#define BLOCKS_A_TURN 16
+#define BUSY_FILL 50 /* percent of the ring waiting: no time for questions */
+#define QUIET_CHECK_NS (500 * APPTAP_NSEC_PER_MSEC)
+#define QUIET_PACKETS 250 /* fewer in such a time, and a port may raise questions again */
+
+struct quiet_port {
+	uint16_t port;
+	uint32_t packets; /* since the last check */
+};
+
+struct sockdiag {
+	struct apptap_tier base;
+	const struct apptap_scope *scope; /* borrowed */
+	struct apptap_tier_config cfg; /* interface names are our copies */
+	char **interfaces; /* owned */
+	struct apptap_diag *diag; /* owned, like all below */
+	struct apptap_links *links;
+	struct apptap_deaths *deaths;
+	struct apptap_obituaries *obituaries; /* NULL: the kernel has none */
+	struct apptap_attribution *attribution;
+	struct apptap_ring *ring;
+	struct apptap_trigger *trigger; /* NULL: a whole-device capture asks nothing */
+	struct apptap_hold *hold;
+	int timer;
+	bool timer_armed;
+	bool deaf; /* draining: the filter lets nothing in */
+	struct quiet_port quiet[APPTAP_FILTER_PORTS_MAX];
+	size_t quiet_count;
+	uint8_t is_quiet[65536 / 8]; /* a bit a port */
+	bool quiet_changed;
+	uint64_t quiet_checked_ns;
+	struct apptap_tier_counters n;
+};
+
+static struct sockdiag *sockdiag_of(struct apptap_tier *t)
+{
+	return apptap_container_of(t, struct sockdiag, base);
+}
+
+static void warn(const struct sockdiag *s, const char *fmt, ...) APPTAP_PRINTF(2, 3);
+
+static void warn(const struct sockdiag *s, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	if (!s->cfg.warn)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	s->cfg.warn(s->cfg.warn_arg, text);
+}
+
+/* Both filters, from the interfaces there are and the ports that are quiet now. */
+static int set_filters(struct sockdiag *s, bool ring_too, struct apptap_error *err)
+{
+	int32_t ifindexes[APPTAP_FILTER_IFACES_MAX];
+	uint16_t ports[APPTAP_FILTER_PORTS_MAX];
+	struct apptap_filter_config cfg = { .all_interfaces = s->cfg.interface_count == 0,
+					    .ifindexes = ifindexes,
+					    .quiet_ports = ports,
+					    .quiet_count = s->quiet_count };
+	struct apptap_filter f;
+	struct sock_fprog prog;
+	int r = 0;
+
+	for (size_t i = 0; i < s->cfg.interface_count; i++) {
+		int32_t index = apptap_links_index(s->links, s->interfaces[i]);
+
+		if (index > 0 && cfg.ifindex_count < ARRAY_SIZE(ifindexes))
+			ifindexes[cfg.ifindex_count++] = index;
+	}
+	for (size_t i = 0; i < s->quiet_count; i++)
+		ports[i] = s->quiet[i].port;
+	if (ring_too) {
+		apptap_filter_ring(&f, &cfg);
+		prog = apptap_filter_prog(&f);
+		r = apptap_ring_filter(s->ring, &prog, err);
+	}
+	if (r == 0 && s->trigger) {
+		apptap_filter_trigger(&f, &cfg, APPTAP_TRIGGER_SNAPLEN);
+		prog = apptap_filter_prog(&f);
+		r = apptap_trigger_filter(s->trigger, &prog, err);
+	}
+	s->quiet_changed = false;
+	return r;
+}
+
+static bool is_quiet(const struct sockdiag *s, uint16_t port)
+{
+	return s->is_quiet[port / 8] & (1 << (port % 8));
+}
+
+static void add_quiet(struct sockdiag *s, uint16_t port)
+{
+	if (is_quiet(s, port) || s->quiet_count == ARRAY_SIZE(s->quiet))
+		return;
+	s->quiet[s->quiet_count++] = (struct quiet_port){ .port = port, .packets = QUIET_PACKETS };
+	s->is_quiet[port / 8] |= (uint8_t)(1 << (port % 8));
+	s->quiet_changed = true;
+}
+
+static void remove_quiet(struct sockdiag *s, size_t i)
+{
+	uint16_t port = s->quiet[i].port;
+
+	s->is_quiet[port / 8] &= (uint8_t) ~(1 << (port % 8));
+	s->quiet[i] = s->quiet[--s->quiet_count];
+	s->quiet_changed = true;
+}
+
+/* A socket of this port has died: the next to take the port must be asked about at once. */
+static void udp_left(void *arg, uint16_t port)
+{
+	struct sockdiag *s = arg;
+
+	if (!is_quiet(s, port))
+		return;
+	for (size_t i = 0; i < s->quiet_count; i++) {
+		if (s->quiet[i].port == port) {
+			remove_quiet(s, i);
+			return;
+		}
+	}
+}
+
+static void count_quiet(struct sockdiag *s, const struct apptap_dissect *d, bool outgoing)
+{
+	uint16_t port = outgoing ? d->sport : d->dport;
+
+	if (!s->quiet_count || !is_quiet(s, port))
+		return;
+	for (size_t i = 0; i < s->quiet_count; i++)
+		if (s->quiet[i].port == port)
+			s->quiet[i].packets++;
+}
+
+static int tend_quiet(struct sockdiag *s, uint64_t now_ns, struct apptap_error *err)
+{
+	uint16_t port;
+
+	if (!s->trigger)
+		return 0;
+	while (apptap_trigger_busy(s->trigger, &port))
+		add_quiet(s, port);
+	if (now_ns - s->quiet_checked_ns > QUIET_CHECK_NS) {
+		for (size_t i = s->quiet_count; i-- > 0;) {
+			if (s->quiet[i].packets < QUIET_PACKETS)
+				remove_quiet(s, i);
+			else
+				s->quiet[i].packets = 0;
+		}
+		s->quiet_checked_ns = now_ns;
+	}
+	return s->quiet_changed ? set_filters(s, false, err) : 0;
+}
+
+/* ---- judging ---- */
+
+static int keep(struct sockdiag *s, const struct apptap_packet *pkt, struct apptap_consumer *c,
+		struct apptap_error *err)
+{
+	struct apptap_packet cut = *pkt;
+
+	if (cut.len > s->cfg.snaplen)
+		cut.len = s->cfg.snaplen;
+	s->n.kept++;
+	s->n.kept_bytes += cut.wire_len;
+	return c->packet(c, &cut, err);
+}
+
+static void count_lost(struct sockdiag *s, enum apptap_attributed what)
+{
+	if (what == APPTAP_ATTR_NOT_IP)
+		s->n.not_ip++;
+	else if (what == APPTAP_ATTR_FOREIGN)
+		s->n.foreign++;
+	else
+		s->n.unattributed++;
+}
+
+/* Hands over what waits at the head of the queue, as far as it is known. */
+static int pump(struct sockdiag *s, struct apptap_consumer *c, uint64_t now_ns,
+		struct apptap_error *err)
+{
+	struct apptap_held *p;
+	int r;
+
+	while ((p = apptap_hold_first(s->hold))) {
+		if (!p->known) {
+			enum apptap_attributed what = apptap_attribution_judge(
+				s->attribution, &p->pkt, &p->dissect, &p->first_ns, now_ns, true);
+
+			if (what == APPTAP_ATTR_HOLD)
+				break;
+			if (what != APPTAP_ATTR_KEEP) {
+				count_lost(s, what);
+				apptap_hold_pop(s->hold);
+				continue;
+			}
+		}
+		r = keep(s, &p->pkt, c, err);
+		if (r == 0)
+			r = c->flush(c, err); /* the copy goes with its place in the queue */
+		if (r < 0)
+			return r;
+		apptap_hold_pop(s->hold);
+	}
+	return 0;
+}
+
+static int take_packet(struct sockdiag *s, struct apptap_packet *pkt, struct apptap_consumer *c,
+		       uint64_t now_ns, bool may_ask, struct apptap_error *err)
+{
+	bool waiting = apptap_hold_count(s->hold) > 0;
+	struct apptap_dissect d;
+	uint64_t first_ns;
+	enum apptap_attributed what;
+
+	s->n.seen++;
+	if (s->scope->whole_device)
+		return keep(s, pkt, c, err);
+	apptap_attribution_note(s->attribution, pkt, &d, &first_ns);
+	count_quiet(s, &d, pkt->pkttype == PACKET_OUTGOING);
+	what = apptap_attribution_judge(s->attribution, pkt, &d, &first_ns, now_ns, may_ask);
+	if (what == APPTAP_ATTR_HOLD) {
+		if (apptap_hold_push(s->hold, pkt, &d, first_ns, false))
+			return 0;
+		what = APPTAP_ATTR_UNKNOWN; /* no room to wait */
+	}
+	if (what != APPTAP_ATTR_KEEP) {
+		count_lost(s, what);
+		return 0;
+	}
+	/* Behind others that wait; when there is no room for that, order gives way, never a packet.
+	 */
+	if (waiting && apptap_hold_push(s->hold, pkt, &d, first_ns, true))
+		return 0;
+	return keep(s, pkt, c, err);
+}
+
+static void hear(struct sockdiag *s)
+{
+	struct apptap_sighting sighting;
+
+	if (s->trigger)
+		while (apptap_trigger_pop(s->trigger, &sighting))
+			apptap_attribution_see(s->attribution, &sighting);
+	if (s->obituaries)
+		apptap_obituaries_read(s->obituaries, s->deaths, udp_left, s);
+}
+
+static int take_block(struct sockdiag *s, struct apptap_consumer *c, struct apptap_error *err)
+{
+	bool may_ask = apptap_ring_fill(s->ring) < BUSY_FILL;
+	struct apptap_packet pkt;
+	uint64_t now_ns;
+	int r;
+
+	hear(s);
+	now_ns = apptap_clock_ns(CLOCK_REALTIME);
+	r = pump(s, c, now_ns, err);
+	while (r >= 0 && apptap_ring_packet(s->ring, &pkt))
+		r = take_packet(s, &pkt, c, now_ns, may_ask, err);
+	if (r >= 0)
+		r = c->flush(c, err);
+	apptap_ring_release(s->ring);
+	return r;
+}
+
+static void link_gone(void *arg, const char *name)
+{
+	struct sockdiag *s = arg;
+
+	for (size_t i = 0; i < s->cfg.interface_count; i++)
+		if (strcmp(s->interfaces[i], name) == 0)
+			warn(s,
+			     "interface %s went away; the capture goes on, and follows it if it comes back",
+			     name);
+}
+
+static void arm_timer(struct sockdiag *s)
+{
+	bool want = apptap_hold_count(s->hold) > 0;
+	struct itimerspec t = { 0 };
+
+	if (want == s->timer_armed)
+		return;
+	if (want)
+		t.it_value.tv_nsec = t.it_interval.tv_nsec = HOLD_TICK_MS * 1000000L;
+	timerfd_settime(s->timer, 0, &t, NULL);
+	s->timer_armed = want;
+}
+
+static int sockdiag_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
+			     struct apptap_error *err)
+{
+	struct sockdiag *s = sockdiag_of(t);
+	uint64_t ticks;
+	int r = 0;
+
+	if (read(s->timer, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
+		return apptap_error_set(err, errno, "reading a timer");
+	if (apptap_links_read(s->links, link_gone, s) > 0 && s->cfg.interface_count && !s->deaf)
+		r = set_filters(s, true, err);
+	for (int i = 0; r >= 0 && i < BLOCKS_A_TURN && apptap_ring_block(s->ring); i++)
+		r = take_block(s, c, err);
+	if (r < 0)
+		return r;
+	hear(s);
+	r = pump(s, c, apptap_clock_ns(CLOCK_REALTIME), err);
+	if (r == 0)
+		r = c->flush(c, err);
+	if (r == 0 && !s->deaf)
+		r = tend_quiet(s, apptap_clock_ns(CLOCK_REALTIME), err);
+	arm_timer(s);
+	return r < 0 ? r : 0;
+}
+
+/* What is in the block that fills now becomes readable when it is retired, a timeout away. */
+static int sockdiag_drain(struct apptap_tier *t, struct apptap_consumer *c,
+			  struct apptap_error *err)
+{
+	struct sockdiag *s = sockdiag_of(t);
+	uint64_t end_ns = apptap_clock_ns(CLOCK_MONOTONIC) +
+			  2 * apptap_ring_delay_ms(s->ring) * APPTAP_NSEC_PER_MSEC;
+	struct apptap_filter f;
+	struct sock_fprog prog;
+	struct epoll_event events[4];
+	uint64_t now_ns;
+	int r;
+
+	apptap_filter_none(&f);
+	prog = apptap_filter_prog(&f);
+	s->deaf = true;
+	r = apptap_ring_filter(s->ring, &prog, err);
+	while (r == 0 && (now_ns = apptap_clock_ns(CLOCK_MONOTONIC)) < end_ns) {
+		epoll_wait(s->base.fd, events, ARRAY_SIZE(events),
+			   (int)((end_ns - now_ns) / APPTAP_NSEC_PER_MSEC) + 1);
+		r = sockdiag_dispatch(t, c, err);
+	}
+	while (r == 0 && apptap_ring_block(s->ring))
+		r = take_block(s, c, err);
+	if (r == 0)
+		r = pump(s, c, UINT64_MAX, err);
+	if (r == 0)
+		r = c->flush(c, err);
+	return r;
+}
+
+static void sockdiag_counters(const struct apptap_tier *t, struct apptap_tier_counters *out)
+{
+	struct sockdiag *s = sockdiag_of((struct apptap_tier *)t);
+	struct apptap_trigger_counters trigger = { 0 };
+
+	if (s->trigger)
+		apptap_trigger_counters(s->trigger, &trigger);
+	*out = s->n;
+	out->held = apptap_hold_count(s->hold);
+	out->dropped_kernel = apptap_ring_dropped(s->ring);
+	out->lookups = trigger.asked + apptap_attribution_lookups(s->attribution);
+}
+
+static const char *sockdiag_ifname(const struct apptap_tier *t, int32_t ifindex)
+{
+	return apptap_links_name(sockdiag_of((struct apptap_tier *)t)->links, ifindex);
+}
+
+static void sockdiag_close(struct apptap_tier *t)
+{
+	struct sockdiag *s;
+
+	if (!t)
+		return;
+	s = sockdiag_of(t);
+	apptap_trigger_close(s->trigger);
+	apptap_ring_close(s->ring);
+	apptap_hold_free(s->hold);
+	apptap_attribution_free(s->attribution);
+	apptap_obituaries_close(s->obituaries);
+	apptap_deaths_free(s->deaths);
+	apptap_links_close(s->links);
+	apptap_diag_close(s->diag);
+	for (size_t i = 0; i < s->cfg.interface_count; i++)
+		free(s->interfaces[i]);
+	free(s->interfaces);
+	if (s->timer >= 0)
+		close(s->timer);
+	if (s->base.fd >= 0)
+		close(s->base.fd);
+	free(s);
+}
+
+/* ---- opening ---- */
+
+static int copy_interfaces(struct sockdiag *s, const struct apptap_tier_config *cfg,
+			   struct apptap_error *err)
+{
+	s->cfg.interface_count = 0;
+	if (cfg->interface_count > APPTAP_FILTER_IFACES_MAX)
+		return apptap_error_say(err, E2BIG, "more than %d interfaces named",
+					APPTAP_FILTER_IFACES_MAX);
+	if (cfg->interface_count == 0)
+		return 0;
+	s->interfaces = calloc(cfg->interface_count, sizeof(*s->interfaces));
+	if (!s->interfaces)
+		return apptap_error_set(err, ENOMEM, "copying interface names");
+	for (size_t i = 0; i < cfg->interface_count; i++) {
+		const char *name = cfg->interfaces[i];
+
+		if (apptap_links_index(s->links, name) < 0) {
+			int r = apptap_error_say(err, ENODEV, "there is no interface '%s' here",
+						 name);
+
+			apptap_error_hint(err, "ip link shows them; without -i all are captured");
+			return r;
+		}
+		s->interfaces[i] = strdup(name);
+		if (!s->interfaces[i])
+			return apptap_error_set(err, ENOMEM, "copying interface names");
+		s->cfg.interface_count++;
+	}
+	return 0;
+}
+
+static int watch(struct sockdiag *s, int fd, struct apptap_error *err)
+{
+	struct epoll_event e = { .events = EPOLLIN };
+
+	if (epoll_ctl(s->base.fd, EPOLL_CTL_ADD, fd, &e) < 0)
+		return apptap_error_set(err, errno, "watching a descriptor");
+	return 0;
+}
+
+static int open_witnesses(struct sockdiag *s, struct apptap_error *err)
+{
+	struct apptap_filter f;
+	struct sock_fprog prog;
+	bool realtime = true;
+	int r;
+
+	r = apptap_obituaries_open(&s->obituaries, NULL);
+	if (r < 0) {
+		warn(s,
+		     "the kernel does not tell when sockets close: a packet whose port may have changed hands is left out");
+		apptap_deaths_lost(s->deaths, UINT64_MAX);
+	} else {
+		r = watch(s, apptap_obituaries_fd(s->obituaries), err);
+		if (r < 0)
+			return r;
+	}
+	apptap_filter_none(&f);
+	prog = apptap_filter_prog(&f);
+	r = apptap_trigger_open(&s->trigger, s->scope, &prog, &realtime, err);
+	if (r == 0 && !realtime)
+		warn(s,
+		     "no real-time priority (CAP_SYS_NICE): sockets that close at once may be missed");
+	return r;
+}
+
+static int open_parts(struct sockdiag *s, const struct apptap_tier_config *cfg,
+		      struct apptap_error *err)
+{
+	int r = apptap_diag_open(&s->diag, err);
+
+	if (r == 0)
+		r = apptap_links_open(&s->links, err);
+	if (r == 0)
+		r = copy_interfaces(s, cfg, err);
+	if (r == 0)
+		r = apptap_ring_open(&s->ring, cfg->ring_bytes ? cfg->ring_bytes : RING_BYTES, err);
+	if (r < 0)
+		return r;
+	if (apptap_deaths_new(&s->deaths) < 0 || apptap_hold_new(&s->hold, HOLD_BYTES) < 0)
+		return apptap_error_set(err, ENOMEM, "allocating the hold queue");
+	r = apptap_attribution_new(&s->attribution, s->scope, s->diag, s->links, s->deaths, err);
+	if (r == 0 && !s->scope->whole_device)
+		r = open_witnesses(s, err);
+	if (r == 0)
+		r = watch(s, apptap_ring_fd(s->ring), err);
+	if (r == 0)
+		r = watch(s, apptap_links_fd(s->links), err);
+	if (r == 0)
+		r = watch(s, s->timer, err);
+	return r;
+}
+
+static int sockdiag_open(struct apptap_tier **t, const struct apptap_tier_config *cfg,
+			 struct apptap_error *err)
+{
+	struct sockdiag *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return apptap_error_set(err, ENOMEM, "allocating the sockdiag tier");
+	s->base.ops = &apptap_tier_sockdiag;
+	s->cfg = *cfg;
+	s->cfg.interface_count = 0;
+	s->scope = cfg->scope;
+	s->base.fd = epoll_create1(EPOLL_CLOEXEC);
+	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (s->base.fd < 0 || s->timer < 0)
+		r = apptap_error_set(err, errno, "making an event queue");
+	else
+		r = open_parts(s, cfg, err);
+	/* Witnesses first, so that no packet in the ring is older than they are. */
+	if (r == 0)
+		r = set_filters(s, true, err);
+	if (r == 0)
+		r = apptap_ring_start(s->ring, err);
+	if (r == 0 && !s->scope->whole_device)
+		r = apptap_attribution_warm(s->attribution, err);
+	if (r < 0) {
+		sockdiag_close(&s->base);
+		return r;
+	}
+	if (apptap_diag_is_slow(s->diag) && !s->scope->whole_device)
+		warn(s,
+		     "SOCK_DIAG does not answer here: owners come from /proc/net, which misses short-lived sockets");
+	*t = &s->base;
+	return 0;
+}
+
+const struct apptap_tier_ops apptap_tier_sockdiag = {
+	.name = "sockdiag",
+	.gist = "every packet, its owner asked of the kernel's socket table",
+	.probe = apptap_sockdiag_probe,
+	.open = sockdiag_open,
+	.dispatch = sockdiag_dispatch,
+	.drain = sockdiag_drain,
+	.counters = sockdiag_counters,
+	.ifname = sockdiag_ifname,
+	.close = sockdiag_close,
+};

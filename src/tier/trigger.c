@@ -1,0 +1,407 @@
+/*
+ * trigger.c - ask for a packet's owner while its sender is still held by our interruption
+ *
+ * How it works. A socket may live for microseconds: socket, sendto, close. A reader on another CPU
+ * finds it gone. But the tap hands a copy of the packet to our socket inside sendto() itself, on
+ * the sender's CPU, and a real-time thread bound to that very CPU runs before the sender's next
+ * instruction in user space: before its close(). So there is one socket and one SCHED_FIFO thread
+ * a CPU, a PACKET_FANOUT_CPU group, and fire-and-forget UDP is attributed to the last datagram.
+ * (tests/kernel/tap_preempt.c) A classic filter keeps out what needs no question; busy ports are
+ * reported to the reader, who adds them to the filter.
+ */
+#include "tier/trigger.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+
+#include "tier/diag.h"
+#include "tier/links.h"
+#include "tier/refused.h"
+
+#define CPUS_MAX 256
+#define QUEUE_SIGHTINGS 16384
+#define RCVBUF_BYTES (8 << 20)
+#define WINDOW_SHIFT 24 /* 2^24 ns: 16.8 ms */
+/* A port with more packets than this in a window (3,000/s) is left to the reader's own asking. */
+#define BUSY_PACKETS 50
+/* A thread asks at most so often in a window (60,000/s): it must not starve the machine. */
+#define ASKS_MAX 1000
+/* What only /proc/net knows costs ten times as much: ask once a flow in so long. */
+#define SLOW_ASK_NS (5 * APPTAP_NSEC_PER_MSEC)
+#define SLOW_FLOWS 64
+
+struct port_use {
+	uint32_t window;
+	uint32_t packets;
+};
+
+struct slow_flow {
+	struct apptap_flow flow;
+	uint64_t asked_ns;
+};
+
+struct worker {
+	int fd; /* owned */
+	int cpu;
+	bool started;
+	bool realtime;
+	pthread_t thread;
+	struct apptap_diag *diag; /* owned */
+	struct apptap_refused *refused; /* owned */
+	struct apptap_sighting_queue *queue; /* owned */
+	struct port_use *ports; /* owned: 65536 */
+	struct slow_flow slow[SLOW_FLOWS];
+	uint32_t window;
+	uint32_t asks;
+	_Atomic int32_t busy_port; /* -1: none */
+	_Atomic uint64_t asked;
+	_Atomic uint64_t skipped;
+	_Atomic uint64_t lost;
+};
+
+struct apptap_trigger {
+	size_t count;
+	size_t next; /* whose queue to look into first */
+	uint64_t kernel_drops;
+	struct worker workers[];
+};
+
+static bool may_ask(struct worker *w, uint64_t pkt_ns)
+{
+	uint32_t window = (uint32_t)(pkt_ns >> WINDOW_SHIFT);
+
+	if (window != w->window) {
+		w->window = window;
+		w->asks = 0;
+	}
+	return ++w->asks <= ASKS_MAX;
+}
+
+/* true: so busy that this packet is not worth a question. */
+static bool port_is_busy(struct worker *w, uint16_t port, uint64_t pkt_ns)
+{
+	struct port_use *p = &w->ports[port];
+	uint32_t window = (uint32_t)(pkt_ns >> WINDOW_SHIFT);
+
+	if (p->window != window) {
+		p->window = window;
+		p->packets = 0;
+	}
+	if (++p->packets <= BUSY_PACKETS)
+		return false;
+	atomic_store_explicit(&w->busy_port, port, memory_order_relaxed);
+	return true;
+}
+
+static bool asked_lately(struct worker *w, const struct apptap_flow *flow, uint64_t now_ns)
+{
+	struct slow_flow *s =
+		&w->slow[(flow->lport ^ flow->raddr.b[15] ^ flow->proto) % SLOW_FLOWS];
+
+	if (apptap_flow_equal(&s->flow, flow) && now_ns - s->asked_ns < SLOW_ASK_NS)
+		return true;
+	s->flow = *flow;
+	s->asked_ns = now_ns;
+	return false;
+}
+
+static void ask(struct worker *w, const struct apptap_dissect *d, bool local_is_src, int ifindex,
+		uint64_t pkt_ns)
+{
+	struct apptap_sighting s;
+	struct apptap_flow flow;
+	bool tcp = d->proto == IPPROTO_TCP;
+	bool udp = d->proto == IPPROTO_UDP || d->proto == IPPROTO_UDPLITE;
+
+	apptap_dissect_flow(d, local_is_src, &flow);
+	if ((udp && port_is_busy(w, flow.lport, pkt_ns)) ||
+	    (!udp && !tcp && asked_lately(w, &flow, pkt_ns)))
+		return;
+	if (!may_ask(w, pkt_ns)) {
+		atomic_fetch_add_explicit(&w->skipped, 1, memory_order_relaxed);
+		return;
+	}
+	apptap_diag_ask(w->diag, &flow, ifindex, &s);
+	if (tcp && local_is_src && s.sight == APPTAP_SIGHT_NONE)
+		apptap_refused_ask(w->refused, &flow, &s);
+	s.pkt_ns = pkt_ns;
+	atomic_fetch_add_explicit(&w->asked, 1, memory_order_relaxed);
+	if (!apptap_sighting_queue_push(w->queue, &s))
+		atomic_fetch_add_explicit(&w->lost, 1, memory_order_relaxed);
+}
+
+static void look(struct worker *w, struct apptap_view v, const struct sockaddr_ll *from,
+		 uint64_t pkt_ns)
+{
+	struct apptap_dissect d;
+	bool portless;
+
+	apptap_dissect(v, ntohs(from->sll_protocol), &d);
+	portless = d.proto != IPPROTO_TCP && d.proto != IPPROTO_UDP && d.proto != IPPROTO_UDPLITE &&
+		   d.proto != IPPROTO_ICMP && d.proto != IPPROTO_ICMPV6;
+	if (!(d.flags & APPTAP_DIS_IP) || (d.flags & APPTAP_DIS_FRAG_LATER) ||
+	    (!(d.flags & APPTAP_DIS_PORTS) && !portless))
+		return;
+	if (from->sll_ifindex == APPTAP_LOOPBACK_IFINDEX) { /* both ends are here */
+		ask(w, &d, true, from->sll_ifindex, pkt_ns);
+		ask(w, &d, false, from->sll_ifindex, pkt_ns);
+	} else {
+		ask(w, &d, from->sll_pkttype == PACKET_OUTGOING, from->sll_ifindex, pkt_ns);
+	}
+}
+
+static uint64_t time_of(struct msghdr *m)
+{
+	struct timespec ts;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SO_TIMESTAMPNS ||
+		    c->cmsg_len < CMSG_LEN(sizeof(ts)))
+			continue;
+		memcpy(&ts, CMSG_DATA(c), sizeof(ts));
+		return (uint64_t)ts.tv_sec * APPTAP_NSEC_PER_SEC + (uint64_t)ts.tv_nsec;
+	}
+	return 0;
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	uint8_t packet[APPTAP_TRIGGER_SNAPLEN];
+	uint8_t control[128] __attribute__((aligned(sizeof(struct cmsghdr))));
+
+	for (;;) {
+		struct sockaddr_ll from;
+		struct iovec iov = { packet, sizeof(packet) };
+		struct msghdr m = { .msg_name = &from,
+				    .msg_namelen = sizeof(from),
+				    .msg_iov = &iov,
+				    .msg_iovlen = 1,
+				    .msg_control = control,
+				    .msg_controllen = sizeof(control) };
+		ssize_t n;
+
+		/* The one place where close() may end this thread. */
+		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+		n = recvmsg(w->fd, &m, 0);
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+		if (n > 0)
+			look(w, (struct apptap_view){ packet, (size_t)n }, &from, time_of(&m));
+		else if (n < 0 && errno != EINTR && errno != ENETDOWN)
+			return NULL;
+	}
+}
+
+static int bind_to_all(struct worker *w, struct apptap_error *err)
+{
+	struct sockaddr_ll all = { .sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL) };
+
+	if (bind(w->fd, (struct sockaddr *)&all, sizeof(all)) < 0)
+		return apptap_error_set(err, errno, "binding a trigger socket");
+	return 0;
+}
+
+static bool join_group(struct worker *w, uint32_t id, uint32_t flags)
+{
+	uint32_t group = id | (PACKET_FANOUT_CPU | flags) << 16;
+
+	return setsockopt(w->fd, SOL_PACKET, PACKET_FANOUT, &group, sizeof(group)) == 0;
+}
+
+static int open_socket(struct worker *w, const struct sock_fprog *filter, struct apptap_error *err)
+{
+	int size = RCVBUF_BYTES;
+	int one = 1;
+
+	w->fd = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (w->fd < 0)
+		return apptap_error_set(err, errno, "opening a trigger socket");
+	if (setsockopt(w->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
+		setsockopt(w->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	if (setsockopt(w->fd, SOL_SOCKET, SO_ATTACH_FILTER, filter, sizeof(*filter)) < 0)
+		return apptap_error_set(err, errno, "attaching the trigger filter");
+	/* The ring's time and this one come from the same stamp on the packet, equal to the
+	 * nanosecond: that is how an answer finds its packet. (tests/kernel/tap_time.c) */
+	if (setsockopt(w->fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one)) < 0)
+		return apptap_error_set(err, errno, "asking for packet times");
+	return 0;
+}
+
+static int start_thread(struct worker *w, bool *realtime, struct apptap_error *err)
+{
+	static const struct sched_param lowest = { .sched_priority = 1 };
+	pthread_attr_t attr;
+	cpu_set_t *set;
+	sigset_t all, before;
+	int r;
+
+	sigfillset(&all);
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 256 * 1024);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&w->thread, &attr, work, w);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
+	if (r)
+		return apptap_error_set(err, r, "starting a trigger thread");
+	w->started = true;
+	/* A CPU that is offline now, or not ours to use, leaves the thread to float. */
+	set = CPU_ALLOC(CPUS_MAX);
+	if (set) {
+		CPU_ZERO_S(CPU_ALLOC_SIZE(CPUS_MAX), set);
+		CPU_SET_S(w->cpu, CPU_ALLOC_SIZE(CPUS_MAX), set);
+		pthread_setaffinity_np(w->thread, CPU_ALLOC_SIZE(CPUS_MAX), set);
+		CPU_FREE(set);
+	}
+	*realtime = *realtime && pthread_setschedparam(w->thread, SCHED_FIFO, &lowest) == 0;
+	return 0;
+}
+
+static int open_worker(struct worker *w, const struct apptap_scope *scope,
+		       const struct sock_fprog *filter, struct apptap_error *err)
+{
+	int r = apptap_diag_open(&w->diag, err);
+
+	if (r == 0)
+		r = open_socket(w, filter, err);
+	if (r < 0)
+		return r;
+	w->ports = calloc(65536, sizeof(*w->ports));
+	if (!w->ports || apptap_refused_new(&w->refused, scope) < 0 ||
+	    apptap_sighting_queue_new(&w->queue, QUEUE_SIGHTINGS) < 0)
+		return apptap_error_set(err, ENOMEM, "allocating a trigger");
+	return 0;
+}
+
+/* A group of our own: joining another capture's would take half of its packets, and it ours. */
+static int open_group(struct apptap_trigger *t, struct apptap_error *err)
+{
+	uint32_t id = 0;
+	socklen_t len = sizeof(id);
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < t->count; i++)
+		r = bind_to_all(&t->workers[i], err);
+	if (r < 0 || t->count == 1)
+		return r;
+	if (join_group(&t->workers[0], 0, PACKET_FANOUT_FLAG_UNIQUEID)) {
+		if (getsockopt(t->workers[0].fd, SOL_PACKET, PACKET_FANOUT, &id, &len) < 0)
+			return apptap_error_set(err, errno, "reading the fanout group's number");
+		id &= 0xffff;
+	} else { /* before 4.12 */
+		id = (uint32_t)getpid() & 0xffff;
+		if (!join_group(&t->workers[0], id, 0))
+			return apptap_error_set(err, errno, "opening packet fanout group %u", id);
+	}
+	for (size_t i = 1; i < t->count; i++)
+		if (!join_group(&t->workers[i], id, 0))
+			return apptap_error_set(err, errno, "joining packet fanout group %u", id);
+	return 0;
+}
+
+int apptap_trigger_open(struct apptap_trigger **out, const struct apptap_scope *scope,
+			const struct sock_fprog *filter, bool *realtime, struct apptap_error *err)
+{
+	long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	size_t count = cpus < 1 ? 1 : MIN((size_t)cpus, (size_t)CPUS_MAX);
+	struct apptap_trigger *t = calloc(1, sizeof(*t) + count * sizeof(t->workers[0]));
+	int r = 0;
+
+	if (!t)
+		return apptap_error_set(err, ENOMEM, "allocating the triggers");
+	t->count = count;
+	*realtime = true;
+	for (size_t i = 0; i < count; i++) {
+		t->workers[i].fd = -1;
+		t->workers[i].cpu = (int)i;
+		t->workers[i].busy_port = -1;
+	}
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = open_worker(&t->workers[i], scope, filter, err);
+	if (r == 0)
+		r = open_group(t, err);
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = start_thread(&t->workers[i], realtime, err);
+	if (r < 0) {
+		apptap_trigger_close(t);
+		return r;
+	}
+	*out = t;
+	return 0;
+}
+
+int apptap_trigger_filter(struct apptap_trigger *t, const struct sock_fprog *filter,
+			  struct apptap_error *err)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (setsockopt(t->workers[i].fd, SOL_SOCKET, SO_ATTACH_FILTER, filter,
+			       sizeof(*filter)) < 0)
+			return apptap_error_set(err, errno, "replacing the trigger filter");
+	return 0;
+}
+
+bool apptap_trigger_pop(struct apptap_trigger *t, struct apptap_sighting *s)
+{
+	for (size_t tried = 0; tried < t->count; tried++) {
+		if (apptap_sighting_queue_pop(t->workers[t->next].queue, s))
+			return true;
+		t->next = (t->next + 1) % t->count;
+	}
+	return false;
+}
+
+bool apptap_trigger_busy(struct apptap_trigger *t, uint16_t *port)
+{
+	for (size_t i = 0; i < t->count; i++) {
+		int32_t p = atomic_load_explicit(&t->workers[i].busy_port, memory_order_relaxed);
+
+		if (p < 0)
+			continue;
+		atomic_store_explicit(&t->workers[i].busy_port, -1, memory_order_relaxed);
+		*port = (uint16_t)p;
+		return true;
+	}
+	return false;
+}
+
+void apptap_trigger_counters(const struct apptap_trigger *t, struct apptap_trigger_counters *out)
+{
+	memset(out, 0, sizeof(*out));
+	for (size_t i = 0; i < t->count; i++) {
+		const struct worker *w = &t->workers[i];
+
+		out->asked += atomic_load_explicit(&w->asked, memory_order_relaxed);
+		out->skipped += atomic_load_explicit(&w->skipped, memory_order_relaxed);
+		out->dropped += atomic_load_explicit(&w->lost, memory_order_relaxed);
+	}
+}
+
+void apptap_trigger_close(struct apptap_trigger *t)
+{
+	if (!t)
+		return;
+	for (size_t i = 0; i < t->count; i++)
+		if (t->workers[i].started)
+			pthread_cancel(t->workers[i].thread);
+	for (size_t i = 0; i < t->count; i++) {
+		struct worker *w = &t->workers[i];
+
+		if (w->started)
+			pthread_join(w->thread, NULL);
+		if (w->fd >= 0)
+			close(w->fd);
+		apptap_diag_close(w->diag);
+		apptap_refused_free(w->refused);
+		apptap_sighting_queue_free(w->queue);
+		free(w->ports);
+	}
+	free(t);
+}

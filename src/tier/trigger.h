@@ -1,0 +1,38 @@
+/* trigger.h - ask for a packet's owner while its sender is still held by our interruption */
+#ifndef APPTAP_TIER_TRIGGER_H
+#define APPTAP_TIER_TRIGGER_H
+
+#include <linux/filter.h>
+
+#include "scope/scope.h"
+#include "tier/sighting.h"
+
+#define APPTAP_TRIGGER_SNAPLEN 160 /* headers, and what IPv6 puts between them */
+
+struct apptap_trigger;
+
+struct apptap_trigger_counters {
+	uint64_t asked;
+	uint64_t skipped; /* too many at once: not asked */
+	uint64_t dropped; /* the kernel's queue to us was full, or ours to the reader */
+};
+
+/*
+ * One packet socket and one real-time thread a CPU; @scope is copied. @realtime says whether the
+ * kernel allowed that priority: without it, sockets that close at once are mostly missed.
+ */
+int apptap_trigger_open(struct apptap_trigger **out, const struct apptap_scope *scope,
+			const struct sock_fprog *filter, bool *realtime, struct apptap_error *err);
+int apptap_trigger_filter(struct apptap_trigger *t, const struct sock_fprog *filter,
+			  struct apptap_error *err);
+
+/* The next sighting of any CPU. false: none is waiting. */
+bool apptap_trigger_pop(struct apptap_trigger *t, struct apptap_sighting *s);
+
+/* A local UDP port too busy to be asked about packet by packet. false: none has become so. */
+bool apptap_trigger_busy(struct apptap_trigger *t, uint16_t *port);
+
+void apptap_trigger_counters(const struct apptap_trigger *t, struct apptap_trigger_counters *out);
+void apptap_trigger_close(struct apptap_trigger *t); /* NULL is fine */
+
+#endif
