@@ -30,6 +30,7 @@ struct endpoint {
 
 static int tcp_epoll, udp_epoll;
 static char bulk[1 << 18];
+static struct endpoint connections[1 << 17]; /* by descriptor */
 
 static void die(const char *what)
 {
@@ -108,16 +109,14 @@ static void open_udp(int proto, uint16_t port)
 static void take_connections(struct endpoint *l)
 {
 	for (;;) {
-		struct endpoint *e;
 		int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd < 0)
 			return;
-		e = calloc(1, sizeof(*e));
-		if (!e)
-			die("calloc");
-		*e = (struct endpoint){ .fd = fd, .port = l->port };
-		add(tcp_epoll, e, EPOLLIN);
+		if ((size_t)fd >= sizeof(connections) / sizeof(*connections))
+			die("too many connections");
+		connections[fd] = (struct endpoint){ .fd = fd, .port = l->port };
+		add(tcp_epoll, &connections[fd], EPOLLIN);
 	}
 }
 
@@ -173,12 +172,10 @@ static void *tcp_loop(void *arg)
 		for (int i = 0; i < n; i++) {
 			struct endpoint *e = ev[i].data.ptr;
 
-			if (e->listening) {
+			if (e->listening)
 				take_connections(e);
-			} else if (!converse(e)) {
+			else if (!converse(e))
 				close(e->fd);
-				free(e);
-			}
 		}
 	}
 	return arg;
@@ -227,7 +224,7 @@ static void *udp_loop(void *arg)
 
 		for (int i = 0; i < n; i++) {
 			struct endpoint *e = ev[i].data.ptr;
-			struct sockaddr_storage from;
+			struct sockaddr_storage from = { 0 };
 			socklen_t len = sizeof(from);
 			ssize_t got;
 
@@ -257,11 +254,11 @@ int main(void)
 	udp_epoll = epoll_create1(0);
 	for (size_t i = 0; i < sizeof(tcp) / sizeof(*tcp); i++)
 		open_tcp(tcp[i]);
-	for (uint16_t i = 0; i < CHURN_PORTS; i++)
+	for (int i = 0; i < CHURN_PORTS; i++)
 		open_tcp((uint16_t)(PORT_CHURN + i));
 	for (size_t i = 0; i < sizeof(udp) / sizeof(*udp); i++)
 		open_udp(IPPROTO_UDP, udp[i]);
-	for (uint16_t i = 0; i < QUIC_PORTS; i++)
+	for (int i = 0; i < QUIC_PORTS; i++)
 		open_udp(IPPROTO_UDP, (uint16_t)(PORT_QUIC + i));
 	open_udp(IPPROTO_UDPLITE, PORT_ECHO);
 	for (int proto = 253; proto < 255; proto++) {

@@ -39,10 +39,9 @@ double traffic_now(void)
 
 static const struct traffic_workload *find(const char *name)
 {
-	static const struct traffic_workload *const tables[] = { traffic_tcp, traffic_udp,
-								 traffic_odd };
+	const struct traffic_workload *const tables[] = { traffic_tcp, traffic_udp, traffic_odd };
 
-	for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
+	for (size_t i = 0; i < 3; i++) {
 		for (const struct traffic_workload *w = tables[i]; w->name; w++) {
 			if (!strcmp(w->name, name))
 				return w;
@@ -51,26 +50,34 @@ static const struct traffic_workload *find(const char *name)
 	return NULL;
 }
 
+/* "key=7" or "ports=7-9"; the workload makes what it can of a number that is none. */
 static int parse_option(const char *text)
 {
-	unsigned a, b;
+	const char *value = strchr(text, '=');
+	size_t len = value ? (size_t)(value - text) : 0;
 	uint64_t n;
+	char *end;
 
-	if (sscanf(text, "uid=%u", &a) == 1)
-		job.uid = a;
-	else if (sscanf(text, "other=%u", &a) == 1)
-		job.other = a;
-	else if (sscanf(text, "ports=%u-%u", &a, &b) == 2)
-		job.lo = (uint16_t)a, job.hi = (uint16_t)b;
-	else if (sscanf(text, "peer=%u", &a) == 1)
-		job.peer = (uint16_t)a;
-	else if (sscanf(text, "port=%u", &a) == 1)
-		job.port = (uint16_t)a;
-	else if (sscanf(text, "count=%u", &a) == 1)
-		job.count = a;
-	else if (sscanf(text, "size=%" SCNu64, &n) == 1)
+	if (!value)
+		return -1;
+	n = strtoull(value + 1, &end, 10);
+	if (!strncmp(text, "uid", len))
+		job.uid = (uid_t)n;
+	else if (!strncmp(text, "other", len))
+		job.other = (uid_t)n;
+	else if (!strncmp(text, "ports", len) && *end == '-')
+		job.lo = (uint16_t)n, job.hi = (uint16_t)strtoul(end + 1, NULL, 10);
+	else if (!strncmp(text, "peer", len))
+		job.peer = (uint16_t)n;
+	else if (!strncmp(text, "port", len))
+		job.port = (uint16_t)n;
+	else if (!strncmp(text, "count", len))
+		job.count = (unsigned)n;
+	else if (!strncmp(text, "size", len))
 		job.size = n;
-	else if (sscanf(text, "seconds=%lf", &job.seconds) != 1)
+	else if (!strncmp(text, "seconds", len))
+		job.seconds = strtod(value + 1, NULL);
+	else
 		return -1;
 	return 0;
 }

@@ -295,13 +295,12 @@ static void go_hoard(void)
 /* Nobody's traffic, to push what a reference capture still holds in its ring to its file. */
 static void go_filler(void)
 {
-	static char big[60000];
+	static char big[60000] = "SENTINEL";
 	struct sockaddr_storage a, home;
 	int fd = traffic_socket(V4, SOCK_DGRAM, 0);
 	socklen_t len = traffic_server(&a, V4, 0, PORT_IDLE);
 	socklen_t home_len = traffic_addr(&home, V4, "127.0.0.1", PORT_IDLE);
 
-	memcpy(big, "SENTINEL", 8);
 	for (unsigned i = 0; i < 1000; i++) {
 		sendto(fd, big, 1400, 0, (struct sockaddr *)&a, len);
 		if (i % 50 == 0)

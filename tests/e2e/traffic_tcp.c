@@ -243,21 +243,21 @@ static void go_unreachable(void)
 						{ "10.78.3.1", "fd78:3::1" } };
 	struct sockaddr_storage a;
 	int fds[1024];
-	unsigned n = job.count < 512 ? job.count : 512;
+	size_t n = job.count < 512 ? job.count : 512;
 
-	for (unsigned i = 0; i < n; i++) {
+	for (size_t i = 0; i < n; i++) {
 		enum traffic_variant v = (enum traffic_variant)(i / 3 % 3);
 		const char *text = where[i % 3][v == V6];
 		socklen_t len = traffic_addr(&a, v, text, PORT_ECHO);
 
 		fds[2 * i] = traffic_socket(v, SOCK_STREAM | SOCK_NONBLOCK, 0);
-		connect(fds[2 * i], (struct sockaddr *)&a, len);
+		(void)connect(fds[2 * i], (struct sockaddr *)&a, len);
 		fds[2 * i + 1] = traffic_socket(v, SOCK_DGRAM, 0);
 		sendto(fds[2 * i + 1], "anyone", 6, 0, (struct sockaddr *)&a, len);
 		result.flows += 2;
 	}
 	poll(NULL, 0, 1200); /* the silent ones are asked again after a second */
-	for (unsigned i = 0; i < 2 * n; i++)
+	for (size_t i = 0; i < 2 * n; i++)
 		close(fds[i]);
 }
 
