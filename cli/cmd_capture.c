@@ -198,9 +198,11 @@ int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err)
 	run->result.options = o;
 	/* Opened first: opening a FIFO waits, and must end by Ctrl-C as everywhere. */
 	r = apptap_output_open(&run->output, o->output, err);
-	if (r < 0)
-		return o->json ? (apptap_jsonout_error(err, stdout), APPTAP_EXIT_FAILED)
-			       : APPTAP_EXIT_FAILED;
+	if (r < 0) {
+		if (o->json)
+			apptap_jsonout_error(err, stdout);
+		return r == -EINVAL ? APPTAP_EXIT_USAGE : APPTAP_EXIT_FAILED; /* a terminal */
+	}
 	r = capture(run, o, &failure, err);
 	apptap_terminal_clear();
 	if (r < 0)
