@@ -38,7 +38,7 @@ struct record {
 
 struct slot {
 	uint32_t hash;
-	uint32_t record; /* NO_RECORD: free */
+	uint32_t after; /* number of the record + 1; 0: free */
 };
 
 struct fragment {
@@ -92,33 +92,32 @@ static struct slot *find_slot(const struct apptap_conn_table *t, const struct ap
 	for (;; i = (i + 1) & mask) {
 		struct slot *s = &t->slots[i];
 
-		if (s->record == NO_RECORD)
+		if (!s->after)
 			return s;
-		if (s->hash == hash && apptap_flow_equal(&t->records[s->record].conn.flow, flow))
+		if (s->hash == hash && apptap_flow_equal(&t->records[s->after - 1].conn.flow, flow))
 			return s;
 	}
 }
 
 static uint32_t find_record(const struct apptap_conn_table *t, const struct apptap_flow *flow)
 {
-	return find_slot(t, flow, apptap_flow_hash(flow, t->key))->record;
+	return find_slot(t, flow, apptap_flow_hash(flow, t->key))->after - 1; /* NO_RECORD: none */
 }
 
 static int rebuild_index(struct apptap_conn_table *t, size_t slot_count)
 {
 	struct slot *old = t->slots;
 	size_t old_count = t->slot_count;
-	struct slot *slots = malloc(slot_count * sizeof(*slots));
+	struct slot *slots = calloc(slot_count, sizeof(*slots));
 
 	if (!slots)
 		return -ENOMEM;
-	for (size_t i = 0; i < slot_count; i++)
-		slots[i] = (struct slot){ .record = NO_RECORD };
 	t->slots = slots;
 	t->slot_count = slot_count;
 	for (size_t i = 0; i < old_count; i++)
-		if (old[i].record != NO_RECORD)
-			*find_slot(t, &t->records[old[i].record].conn.flow, old[i].hash) = old[i];
+		if (old[i].after)
+			*find_slot(t, &t->records[old[i].after - 1].conn.flow, old[i].hash) =
+				old[i];
 	free(old);
 	return 0;
 }
@@ -207,6 +206,7 @@ static void note_unlisted(struct apptap_conn_table *t, const struct arrival *a,
 	uint32_t hash;
 	uint32_t tag;
 	size_t way = 0;
+	bool known;
 
 	/* Both directions must find one tag, though nobody remembers which end was local. */
 	if (memcmp(&flow->laddr, &flow->raddr, sizeof(flow->laddr)) > 0 ||
@@ -226,13 +226,11 @@ static void note_unlisted(struct apptap_conn_table *t, const struct arrival *a,
 	tag = (hash & ~UNLISTED_ENDED) | UNLISTED_IN_USE;
 	while (way < WAYS - 1 && (set->tag[way] & ~UNLISTED_ENDED) != tag)
 		way++;
-	if ((set->tag[way] & ~UNLISTED_ENDED) != tag) {
-		t->others.connections++;
-	} else if (is_syn(a->d) && set->tag[way] & UNLISTED_ENDED) {
-		t->others.connections++;
-	} else {
+	known = (set->tag[way] & ~UNLISTED_ENDED) == tag;
+	if (known && !(is_syn(a->d) && set->tag[way] & UNLISTED_ENDED))
 		tag = set->tag[way];
-	}
+	else
+		t->others.connections++;
 	if (is_end(a->d))
 		tag |= UNLISTED_ENDED;
 	memmove(&set->tag[1], &set->tag[0], way * sizeof(set->tag[0]));
@@ -285,7 +283,7 @@ static uint32_t add_record(struct apptap_conn_table *t, const struct arrival *a,
 	t->records[n] = (struct record){
 		.conn = { .flow = *flow, .uid = a->uid, .first_ns = a->ts_ns, .last_ns = a->ts_ns },
 	};
-	*find_slot(t, flow, hash) = (struct slot){ .hash = hash, .record = n };
+	*find_slot(t, flow, hash) = (struct slot){ .hash = hash, .after = n + 1 };
 	t->count++;
 	return n;
 }

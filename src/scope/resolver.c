@@ -2,12 +2,14 @@
 #include "scope/resolver.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/inet_diag.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
 
@@ -15,7 +17,7 @@
 #include "scope/user.h"
 
 #define DNS_PORT 53
-#define RESOLV_CONF_BYTES_MAX 65536
+#define RESOLV_CONF_BYTES_MAX 16384
 #define TOKEN_BYTES 80 /* the longest IPv6 address with a scope */
 #define LOOPBACK_IFINDEX 1 /* in every network namespace (the kernel's LOOPBACK_IFINDEX) */
 #define TCP_ESTABLISHED_STATE 1 /* of a UDP socket: connected */
@@ -133,50 +135,74 @@ bool apptap_bound_parse_diag(struct apptap_view v, struct apptap_bound *out)
 	return out->uid != APPTAP_UID_NONE;
 }
 
-static bool parse_hex_words(const char *p, size_t words, uint32_t *out)
+/* All of @text as a number of at most @max; digits only, no sign, no blanks. */
+static bool parse_number(const char *text, int base, uint32_t max, uint32_t *out)
 {
-	for (size_t i = 0; i < words; i++) {
-		out[i] = 0;
-		for (size_t j = 0; j < 8; j++, p++) {
-			const char *digits = "0123456789ABCDEF";
-			const char *at = *p ? strchr(digits, *p) : NULL;
+	unsigned long long n;
+	char *end;
 
-			if (!at)
-				return false;
-			out[i] = out[i] << 4 | (uint32_t)(at - digits);
-		}
-	}
+	if (!isxdigit((unsigned char)text[0]))
+		return false;
+	errno = 0;
+	n = strtoull(text, &end, base);
+	if (errno || *end || n > max)
+		return false;
+	*out = (uint32_t)n;
 	return true;
 }
 
-bool apptap_bound_parse_proc(struct apptap_view line, uint8_t family, struct apptap_bound *out)
+/* "3500007F:0035"; the words are printed as host integers of what lies in network order. */
+static bool parse_endpoint(const char *text, uint8_t family, struct apptap_addr *addr,
+			   uint32_t *port)
 {
 	const size_t words = family == AF_INET ? 1 : 4;
+	const char *colon = strchr(text, ':');
+	uint32_t word[4] = { 0 };
+
+	if (!colon || (size_t)(colon - text) != words * 8)
+		return false;
+	for (size_t i = 0; i < words; i++) {
+		char digits[9] = "";
+
+		memcpy(digits, text + i * 8, 8);
+		if (!parse_number(digits, 16, UINT32_MAX, &word[i]))
+			return false;
+	}
+	apptap_addr_set(addr, family, word);
+	return parse_number(colon + 1, 16, UINT16_MAX, port);
+}
+
+/* sl local remote state tx:rx timer:when retransmits uid timeout inode ... */
+enum { PROC_LOCAL = 1, PROC_REMOTE = 2, PROC_STATE = 3, PROC_UID = 7, PROC_INODE = 9, PROC_FIELDS };
+
+bool apptap_bound_parse_proc(struct apptap_view line, uint8_t family, struct apptap_bound *out)
+{
+	char *fields[PROC_FIELDS];
 	char buf[PROC_LINE_BYTES];
-	char local[33], remote[33];
-	unsigned port, remote_port, state;
-	unsigned long uid, inode;
-	uint32_t addr[4];
+	struct apptap_addr remote;
+	uint32_t port, remote_port, state, uid, inode;
+	char *rest = buf;
 
 	memset(out, 0, sizeof(*out));
 	if (line.left >= sizeof(buf))
 		return false;
 	memcpy(buf, line.p, line.left);
 	buf[line.left] = '\0';
-	if (sscanf(buf, " %*u: %32[0-9A-F]:%4x %32[0-9A-F]:%4x %2x %*x:%*x %*x:%*x %*x %lu %*u %lu",
-		   local, &port, remote, &remote_port, &state, &uid, &inode) != 7)
+	for (size_t i = 0; i < PROC_FIELDS; i++) {
+		fields[i] = strtok_r(rest, " \n", &rest);
+		if (!fields[i])
+			return false;
+	}
+	if (!parse_endpoint(fields[PROC_LOCAL], family, &out->addr, &port) ||
+	    !parse_endpoint(fields[PROC_REMOTE], family, &remote, &remote_port) ||
+	    !parse_number(fields[PROC_STATE], 16, UINT8_MAX, &state) ||
+	    !parse_number(fields[PROC_UID], 10, APPTAP_UID_NONE - 1, &uid) ||
+	    !parse_number(fields[PROC_INODE], 10, UINT32_MAX, &inode))
 		return false;
-	if (strlen(local) != words * 8 || !parse_hex_words(local, words, addr))
-		return false;
-	if (remote_port || state == TCP_ESTABLISHED_STATE || (uid == 0 && inode == 0) ||
-	    uid >= APPTAP_UID_NONE)
-		return false;
-	/* The words are printed as host integers of what lies in network order. */
-	apptap_addr_set(&out->addr, family, addr);
 	out->family = family;
 	out->port = (uint16_t)port;
-	out->uid = (uid_t)uid;
-	return true;
+	out->uid = uid;
+	return !remote_port && state != TCP_ESTABLISHED_STATE && (uid != 0 || inode != 0);
 }
 
 int apptap_bound_answers(const struct apptap_bound *b, const struct apptap_nameserver *ns)
@@ -300,52 +326,55 @@ static ssize_t read_regular(const char *path, uint8_t *buf, size_t size)
 	return (ssize_t)at;
 }
 
-static void say(apptap_warn_fn warn, void *warn_arg, const char *text)
+static void say(apptap_warn_fn warn, void *warn_arg, const char *fmt, ...) APPTAP_PRINTF(3, 4);
+
+static void say(apptap_warn_fn warn, void *warn_arg, const char *fmt, ...)
 {
-	if (warn)
-		warn(warn_arg, text);
+	char text[512];
+	va_list ap;
+
+	if (!warn)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	warn(warn_arg, text);
 }
 
-/* Return: whether root's resolver was met, of which one word is enough. */
-static bool add_owner(struct apptap_scope *s, const struct apptap_nameserver *ns, bool root_told,
+/* Of root's resolver one word is enough, however many addresses it has. */
+static void add_owner(struct apptap_scope *s, const struct apptap_nameserver *ns, bool *root_told,
 		      apptap_warn_fn warn, void *warn_arg)
 {
 	uid_t uid = apptap_resolver_owner(ns);
 	char where[APPTAP_ADDR_STRLEN];
 	char who[APPTAP_USER_NAME_SIZE];
-	char text[512];
 
-	if (uid == APPTAP_UID_NONE || apptap_scope_has(s, uid))
-		return root_told;
+	if (uid == APPTAP_UID_NONE || apptap_scope_has(s, uid) || (uid == 0 && *root_told))
+		return;
 	apptap_addr_str(&ns->addr, ns->family, DNS_PORT, where, sizeof(where));
-	if (uid == 0) {
-		snprintf(
-			text, sizeof(text),
-			"the stub resolver %s runs as root: what it asks the network for the app is not "
-			"captured, since root's UID would bring everything else that root sends",
-			where);
-		if (!root_told)
-			say(warn, warn_arg, text);
-		return true;
-	}
 	apptap_user_name(uid, who, sizeof(who));
+	if (uid == 0) {
+		*root_told = true;
+		say(warn, warn_arg,
+		    "the stub resolver %s runs as root: what it asks the network for the app is "
+		    "not captured, since root's UID would bring all else that root sends",
+		    where);
+		return;
+	}
 	if (apptap_scope_add(s, uid, NULL, "stub resolver %s (%s)", where, who) < 0)
-		return root_told;
-	snprintf(
-		text, sizeof(text),
-		"names are looked up through the stub resolver %s (%s), which serves all apps: other "
-		"apps' DNS will be in the capture; --no-dns leaves it out",
-		where, who);
-	say(warn, warn_arg, text);
-	return root_told;
+		return;
+	say(warn, warn_arg,
+	    "names are looked up through the stub resolver %s (%s), which serves all apps: "
+	    "other apps' DNS will be in the capture; --no-dns leaves it out",
+	    where, who);
 }
 
 void apptap_resolver_add(struct apptap_scope *s, const char *path, apptap_warn_fn warn,
 			 void *warn_arg)
 {
 	struct apptap_nameserver ns[APPTAP_NAMESERVERS_MAX];
-	auto_free uint8_t *buf = malloc(RESOLV_CONF_BYTES_MAX);
-	ssize_t n = buf ? read_regular(path, buf, RESOLV_CONF_BYTES_MAX) : -ENOMEM;
+	uint8_t buf[RESOLV_CONF_BYTES_MAX] = { 0 };
+	ssize_t n = read_regular(path, buf, sizeof(buf));
 	bool root_told = false;
 	size_t count;
 
@@ -355,5 +384,5 @@ void apptap_resolver_add(struct apptap_scope *s, const char *path, apptap_warn_f
 	count = apptap_resolv_parse((struct apptap_view){ .p = buf, .left = n < 0 ? 0 : (size_t)n },
 				    ns);
 	for (size_t i = 0; i < count; i++)
-		root_told = add_owner(s, &ns[i], root_told, warn, warn_arg);
+		add_owner(s, &ns[i], &root_told, warn, warn_arg);
 }

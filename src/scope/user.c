@@ -7,41 +7,27 @@
 
 #include "wire/text.h"
 
-#define BUFFER_AT_FIRST 1024
-#define BUFFER_MAX (1 << 20)
+#define ENTRY_BYTES 16384 /* one user's strings; glibc suggests 1024 */
 #define LINE_MAX_BYTES 1024
 
-/* By name when @name is given, else by @uid. Gives @buf (the caller's to free) what @pw points to.
- */
-static int look_up(const char *name, uid_t uid, struct passwd *pw, char **buf)
+/* The answer of getpw*_r(): POSIX leaves open how "no such user" is told; these are in use. */
+static int outcome(int r, const struct passwd *found)
 {
-	for (size_t size = BUFFER_AT_FIRST; size <= BUFFER_MAX; size *= 4) {
-		struct passwd *found = NULL;
-		int r;
-
-		free(*buf);
-		*buf = malloc(size);
-		if (!*buf)
-			return -ENOMEM;
-		r = name ? getpwnam_r(name, pw, *buf, size, &found)
-			 : getpwuid_r(uid, pw, *buf, size, &found);
-		if (r == 0 && found)
-			return 0;
-		/* POSIX leaves open how "no such user" is told; these are the ways in use. */
-		if (r == 0 || r == ENOENT || r == ESRCH || r == EBADF || r == EPERM)
-			return -ENOENT;
-		if (r != ERANGE && r != EINTR)
-			return -r;
-	}
-	return -ERANGE;
+	if (r == 0 && found)
+		return 0;
+	if (r == 0 || r == ENOENT || r == ESRCH || r == EBADF || r == EPERM)
+		return -ENOENT;
+	return -r;
 }
 
 int apptap_user_uid(const char *name, uid_t *uid)
 {
-	auto_free char *buf = NULL;
+	char strings[ENTRY_BYTES];
+	struct passwd *found = NULL;
 	struct passwd pw;
-	int r = look_up(name, 0, &pw, &buf);
+	int r = getpwnam_r(name, &pw, strings, sizeof(strings), &found);
 
+	r = outcome(r, found);
 	if (r == 0)
 		*uid = pw.pw_uid;
 	return r;
@@ -49,10 +35,12 @@ int apptap_user_uid(const char *name, uid_t *uid)
 
 const char *apptap_user_name(uid_t uid, char *buf, size_t size)
 {
-	auto_free char *strings = NULL;
+	char strings[ENTRY_BYTES];
+	struct passwd *found = NULL;
 	struct passwd pw;
+	int r = getpwuid_r(uid, &pw, strings, sizeof(strings), &found);
 
-	if (look_up(NULL, uid, &pw, &strings) == 0 && pw.pw_name[0])
+	if (outcome(r, found) == 0 && pw.pw_name[0])
 		return apptap_text_clean(buf, size, pw.pw_name);
 	snprintf(buf, size, "UID %u", (unsigned)uid);
 	return buf;
