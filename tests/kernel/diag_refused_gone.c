@@ -50,8 +50,8 @@ _Noreturn static void be_refused(const char *to, bool nonblocking, int tell)
 static union lab_addr syn_source(int tap)
 {
 	for (;;) {
-		uint8_t ip[128];
-		struct sockaddr_ll sll;
+		uint8_t ip[128] = { 0 };
+		struct sockaddr_ll sll = { 0 };
 		socklen_t len = sizeof(sll);
 		ssize_t n = recvfrom(tap, ip, sizeof(ip), 0, (struct sockaddr *)&sll, &len);
 		union lab_addr a = lab_addr("0.0.0.0", 0);

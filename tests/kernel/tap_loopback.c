@@ -18,8 +18,8 @@ static int types_of(int tap, const char *to, size_t header, size_t size, uint8_t
 	close(fd);
 	/* Both were queued by sendto(); the ICMP error for the closed port is of another size. */
 	for (;;) {
-		char packet[512];
-		struct sockaddr_ll sll;
+		char packet[512] = { 0 };
+		struct sockaddr_ll sll = { 0 };
 		socklen_t len = sizeof(sll);
 		ssize_t got = recvfrom(tap, packet, sizeof(packet), MSG_DONTWAIT,
 				       (struct sockaddr *)&sll, &len);
@@ -33,7 +33,7 @@ static int types_of(int tap, const char *to, size_t header, size_t size, uint8_t
 
 int main(void)
 {
-	uint8_t types[4];
+	uint8_t types[4] = { 0 };
 	int tap;
 
 	lab_enter();

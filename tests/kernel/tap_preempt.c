@@ -50,8 +50,8 @@ static void *read_cpu(void *arg)
 	int nl = lab_diag_open();
 
 	while (!stop) {
-		uint8_t packet[128];
-		struct sockaddr_ll sll;
+		uint8_t packet[128] = { 0 };
+		struct sockaddr_ll sll = { 0 };
 		socklen_t sll_len = sizeof(sll);
 		ssize_t n = recvfrom(r->tap, packet, sizeof(packet), 0, (struct sockaddr *)&sll,
 				     &sll_len);
