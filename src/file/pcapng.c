@@ -163,8 +163,9 @@ static void put_text_option(struct block *b, uint16_t code, const char *text)
 
 static struct block begin(uint8_t *out, size_t size, uint32_t type)
 {
-	struct block b = { .start = out, .size = size };
+	struct block b = { .size = size };
 
+	b.start = out;
 	put_u32(&b, type);
 	put_u32(&b, 0); /* the length, once it is known */
 	return b;

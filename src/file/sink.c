@@ -22,8 +22,8 @@
  * is kept until then, so that a write that stops halfway can be cut back to a whole one.
  */
 
-#define STAGE_BYTES (256u * 1024)
-#define STAGE_BATCH_BYTES                                                      \
+#define STAGE_BYTES ((size_t)256 * 1024)
+#define BATCH_BYTES                                                            \
 	(1024u * 1024) /* queued at most: larger writes gain nothing, and wait \
 			*/
 #define COPY_MAX 1024u /* a packet up to this is copied: cheaper than two vectors */
@@ -284,8 +284,7 @@ int apptap_sink_packet(struct apptap_sink *s, const struct apptap_packet *pkt,
 
 	if (s->why.code)
 		return refuse(s, err);
-	if (stage_left(s) < ROOM || s->vector_count + 3 > VECTORS ||
-	    s->queued >= STAGE_BATCH_BYTES) {
+	if (stage_left(s) < ROOM || s->vector_count + 3 > VECTORS || s->queued >= BATCH_BYTES) {
 		int r = apptap_sink_flush(s, err);
 
 		if (r < 0)
@@ -388,11 +387,6 @@ void apptap_sink_free(struct apptap_sink *s)
 	free(s);
 }
 
-static void cleanup_sink(struct apptap_sink **s)
-{
-	apptap_sink_free(*s);
-}
-
 /* Finds out what @fd is, and where in the file we begin. */
 static int look_at_fd(struct apptap_sink *s, struct apptap_error *err)
 {
@@ -428,18 +422,29 @@ static void put_file_header(struct apptap_sink *s, const struct apptap_sink_conf
 	stage_block(s, apptap_pcapng_section(s->next, stage_left(s), &section));
 }
 
+/* NULL: no memory. */
+static struct apptap_sink *new_sink(bool pcapng)
+{
+	struct apptap_sink *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->stage = malloc(STAGE_BYTES);
+	if (pcapng)
+		s->interfaces = calloc(1, sizeof(*s->interfaces));
+	if (s->stage && (!pcapng || s->interfaces))
+		return s;
+	apptap_sink_free(s);
+	return NULL;
+}
+
 int apptap_sink_open(struct apptap_sink **out, int fd, const struct apptap_sink_config *cfg,
 		     struct apptap_error *err)
 {
-	__attribute__((cleanup(cleanup_sink))) struct apptap_sink *s = calloc(1, sizeof(*s));
+	struct apptap_sink *s = new_sink(cfg->format == APPTAP_FORMAT_PCAPNG);
 	int r;
 
 	if (!s)
-		return apptap_error_set(err, ENOMEM, "allocating the capture file's state");
-	s->stage = malloc(STAGE_BYTES);
-	if (cfg->format == APPTAP_FORMAT_PCAPNG)
-		s->interfaces = calloc(1, sizeof(*s->interfaces));
-	if (!s->stage || (cfg->format == APPTAP_FORMAT_PCAPNG && !s->interfaces))
 		return apptap_error_set(err, ENOMEM, "allocating the capture file's buffers");
 	s->fd = fd;
 	s->format = cfg->format;
@@ -450,12 +455,14 @@ int apptap_sink_open(struct apptap_sink **out, int fd, const struct apptap_sink_
 	s->run = s->stage;
 	s->first_ns = apptap_clock_ns(CLOCK_REALTIME);
 	r = look_at_fd(s, err);
-	if (r < 0)
+	if (r == 0) {
+		put_file_header(s, cfg);
+		r = apptap_sink_flush(s, err);
+	}
+	if (r < 0) {
+		apptap_sink_free(s);
 		return r;
-	put_file_header(s, cfg);
-	r = apptap_sink_flush(s, err);
-	if (r < 0)
-		return r;
-	*out = apptap_steal(&s);
+	}
+	*out = s;
 	return 0;
 }

@@ -207,6 +207,26 @@ static const uint8_t *take_block(struct apptap_view *v, uint32_t type)
 	return apptap_view_take(v, apptap_get_le32(b + 4));
 }
 
+/* Statistics of three interfaces, the totals on the first alone. */
+static void check_statistics(struct apptap_view *v)
+{
+	for (uint32_t i = 0; i < 3; i++) {
+		static const uint64_t accepted[] = { 3, 1, 1 };
+		const uint8_t *b = take_block(v, 5);
+		uint32_t len = apptap_get_le32(b + 4);
+
+		assert_int_equal(apptap_get_le32(b + 8), i);
+		assert_int_equal(apptap_get_le64(b + len - 16), accepted[i]);
+		if (i > 0) { /* just its times and its count */
+			assert_int_equal(len, 20 + 3 * 12 + 4 + 4);
+			continue;
+		}
+		assert_int_equal(apptap_get_le64(b + len - 28), 9); /* dropped */
+		assert_int_equal(apptap_get_le64(b + len - 40), 100); /* received */
+		assert_int_equal(apptap_get_le16(b + 20), 1); /* and a comment on them */
+	}
+}
+
 static void test_pcapng_file(void **state)
 {
 	auto_close int fd = new_file();
@@ -257,22 +277,7 @@ static void test_pcapng_file(void **state)
 		assert_memory_equal(b + 48, pattern + 5, 6);
 		assert_int_equal(apptap_get_le32(b + 60), 2); /* outbound */
 	}
-	for (uint32_t i = 0; i < 3; i++) {
-		static const uint64_t accepted[] = { 3, 1, 1 };
-		uint32_t len;
-
-		b = take_block(&v, 5);
-		len = apptap_get_le32(b + 4);
-		assert_int_equal(apptap_get_le32(b + 8), i);
-		assert_int_equal(apptap_get_le64(b + len - 16), accepted[i]);
-		if (i > 0) { /* just its times and its count */
-			assert_int_equal(len, 20 + 3 * 12 + 4 + 4);
-			continue;
-		}
-		assert_int_equal(apptap_get_le64(b + len - 28), 9); /* dropped */
-		assert_int_equal(apptap_get_le64(b + len - 40), 100); /* received */
-		assert_int_equal(apptap_get_le16(b + 20), 1); /* and a comment on them */
-	}
+	check_statistics(&v);
 	assert_int_equal(v.left, 0);
 	free(c.p);
 }
