@@ -23,8 +23,7 @@ def flood(lab, make):
 
 def recall(lab):
     """The app's packets in the file while the flood runs; the reference sees the app alone."""
-    reference = lab_module.Reference(lab, ["portrange", "20000-29999", "or", "(", "port", "7009",
-                                           "and", "portrange", "41000-41999", ")"])
+    reference = lab_module.Reference(lab, lab_module.ONLY_THE_APP)
     sender = start(lab, "flood", truth.BYSTANDER_UID, f"seconds={SECONDS}")
     app = [start(lab, "tcp_short", truth.APP_UID, "count=1500"),
            start(lab, "quic", truth.APP_UID, "count=3000")]

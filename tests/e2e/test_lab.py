@@ -7,7 +7,8 @@ import pytest
 import lab as lab_module
 import truth
 
-SOME = ("tcp_short", "dns", "fragments", "ping", "raw", "refused", "loopback", "port_reuse")
+SOME = ("tcp_short", "dns", "fragments", "ping", "raw", "refused", "loopback", "loopback_udp",
+        "port_reuse", "port_reuse_tcp")
 
 
 def tcpdump(*argv):

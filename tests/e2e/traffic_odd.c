@@ -113,7 +113,7 @@ static void setup_loopback(void)
 	pthread_detach(t);
 }
 
-static void go_loopback(void)
+static void talk_at_home(int type)
 {
 	static const char *const to[] = { "127.0.0.1", "::1", "10.77.0.1", "fd77::1" };
 	struct sockaddr_storage a;
@@ -123,7 +123,7 @@ static void go_loopback(void)
 		enum traffic_variant v = i % 2 ? V6 : V4;
 		uint16_t port = i / 4 % 2 ? job.peer : (uint16_t)(job.lo - 1);
 		socklen_t len = traffic_addr(&a, v, to[i % 4], port);
-		int fd = traffic_socket(v, i / 8 % 2 ? SOCK_DGRAM : SOCK_STREAM, 0);
+		int fd = traffic_socket(v, type, 0);
 
 		if (connect(fd, (struct sockaddr *)&a, len) < 0)
 			result.failed++;
@@ -131,6 +131,16 @@ static void go_loopback(void)
 			traffic_exchange(fd, 150, 150);
 		close(fd);
 	}
+}
+
+static void go_loopback(void)
+{
+	talk_at_home(SOCK_STREAM);
+}
+
+static void go_loopback_udp(void)
+{
+	talk_at_home(SOCK_DGRAM);
 }
 
 /* Opened before the capture starts, used after. */
@@ -233,18 +243,23 @@ static void reuse_tcp(unsigned i, uint16_t port)
 	if (connect(fd, (struct sockaddr *)&a, len) < 0)
 		result.failed++;
 	traffic_reset_on_close(fd);
-	traffic_exchange(fd, 100, REPLY_BYTES);
+	result.flows++;
+	if (send(fd, i / 2 % 2 ? "A" : "B", 1, MSG_NOSIGNAL) != 1 ||
+	    !traffic_read_all(fd, REPLY_BYTES))
+		result.failed++;
 	close(fd);
 }
 
 static void go_port_reuse(void)
 {
-	for (unsigned i = 0; i < job.count; i++) {
-		uint16_t port = (uint16_t)(job.port + i / 20 * 2 + i % 2);
+	for (unsigned i = 0; i < job.count; i++)
+		reuse_udp(i, (uint16_t)(job.port + i / 20 * 2 + i % 2));
+}
 
-		reuse_udp(i, port);
-		reuse_tcp(i, port);
-	}
+static void go_port_reuse_tcp(void)
+{
+	for (unsigned i = 0; i < job.count; i++)
+		reuse_tcp(i, (uint16_t)(job.port + i / 20 * 2 + i % 2));
 }
 
 /*
@@ -297,7 +312,7 @@ static void go_filler(void)
 {
 	static char big[60000] = "SENTINEL";
 	struct sockaddr_storage a, home;
-	int fd = traffic_socket(V4, SOCK_DGRAM, 0);
+	int fd = traffic_bound(AF_INET, SOCK_DGRAM, 0, job.lo);
 	socklen_t len = traffic_server(&a, V4, 0, PORT_IDLE);
 	socklen_t home_len = traffic_addr(&home, V4, "127.0.0.1", PORT_IDLE);
 
@@ -313,8 +328,10 @@ const struct traffic_workload traffic_odd[] = {
 	{ "ping", NULL, go_ping, false, false },
 	{ "raw", NULL, go_raw, true, false },
 	{ "loopback", setup_loopback, go_loopback, false, false },
+	{ "loopback_udp", setup_loopback, go_loopback_udp, false, false },
 	{ "preexisting", setup_preexisting, go_preexisting, false, false },
 	{ "port_reuse", NULL, go_port_reuse, false, true },
+	{ "port_reuse_tcp", NULL, go_port_reuse_tcp, false, true },
 	{ "hoard", setup_hoard, go_hoard, false, false },
 	{ "filler", NULL, go_filler, false, false },
 	{ 0 },

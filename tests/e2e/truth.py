@@ -12,9 +12,10 @@ import subprocess
 APP_UID, BYSTANDER_UID = 5001, 5002
 APP_PORTS, BYSTANDER_PORTS = range(20000, 30000), range(30000, 40000)
 SHARED_PORTS = range(40000, 41000)
-SLOT = 350	# ports of one class in each UID's range
+SLOT = 340	# ports of one class in each UID's range
 APP_RAW, BYSTANDER_RAW = 253, 254
-APP, BYSTANDER, NOBODY, UNKNOWN, SHARED_TCP = "app", "bystander", "nobody", "unknown", "shared tcp"
+NAMED = ("raw", "port_reuse", "port_reuse_tcp")    # classes that are not told by a range of ports
+APP, BYSTANDER, NOBODY, UNKNOWN = "app", "bystander", "nobody", "unknown"
 TCP, UDP, UDPLITE, ICMP, ICMP6 = 6, 17, 136, 1, 58
 NAMES = {TCP: "TCP", UDP: "UDP", UDPLITE: "UDP-Lite", ICMP: "ICMP", ICMP6: "ICMPv6"}
 LINK_ETHERNET, LINK_SLL2 = 1, 276
@@ -107,7 +108,7 @@ class Owners:
         self.turns = {}
 
     def of(self, pkt):
-        """(owner, class slot: a number, "raw", "port_reuse" or None)."""
+        """(owner, class: its slot, or one of NAMED, or None)."""
         proto, at, ident, later = upper(pkt)
         if later:
             return self.fragments.get(ident, (UNKNOWN, None))
@@ -144,7 +145,8 @@ class Owners:
                 return BYSTANDER, (port - 30000) // SLOT
         for port in (a, b):
             if port in SHARED_PORTS and at is not None:
-                return self.by_turn(pkt, proto, port, at), "port_reuse"
+                name = "port_reuse" if proto == UDP else "port_reuse_tcp"
+                return self.by_turn(pkt, proto, port, at), name
         return NOBODY, None
 
     def by_turn(self, pkt, proto, port, at):
@@ -155,7 +157,9 @@ class Owners:
         if pkt[at + 13] & 0x12 == 2 and pkt[at + 4:at + 8] != seq:
             turn += 1
             self.turns[port] = turn, pkt[at + 4:at + 8]
-        return APP if turn and turn % 2 == 0 else BYSTANDER
+        who = APP if turn and turn % 2 == 0 else BYSTANDER
+        said = pkt[at + (pkt[at + 12] >> 4) * 4:][:1]    # what it sends says so as well
+        return UNKNOWN if said in (b"A", b"B") and (said == b"A") != (who is APP) else who
 
 
 def address(raw):
@@ -235,11 +239,11 @@ def _of_the_app(path, report, shared, start, end):
     owners = Owners()
     for ts, pkt in packets(path):
         who, slot = owners.of(pkt) if pkt else (NOBODY, None)
-        if who is UNKNOWN:
+        if who is UNKNOWN and start <= ts <= end:
             report.unknown.append((ts, pkt))
         if who is BYSTANDER:
             report.slots[slot].bystander += start <= ts <= end
-        if slot == "port_reuse":
+        if slot in NAMED[1:]:
             shared[key_of(pkt)] = who
         if who is APP:
             yield ts, pkt, key_of(pkt), slot
@@ -257,7 +261,7 @@ def compare(reference, output, start=0.0, end=float("inf")):
     for ts, pkt in packets(output):
         who, slot = owners.of(pkt) if pkt else (NOBODY, None)
         key = key_of(pkt) if pkt else None
-        if slot == "port_reuse":
+        if slot in NAMED[1:]:
             who = shared.get(key, who)
         if who is APP:
             ours[key].append((ts, pkt, slot))
