@@ -13,10 +13,7 @@ def test_all_at_once(lab, tier):
     workloads = [w for w in lab_module.WORKLOADS if w.name not in loud]
     outcome = lab.run(workloads, lambda: lab.apptap(tier=tier))
     assert outcome.code == 0, outcome.tool.talk
-    stranger = outcome.report.slots[None]
-    assert not stranger.leaked, outcome.report.complain(stranger)
-    for w in workloads:
-        judge(outcome, w, outcome.tally(w))
+    judge(outcome, *workloads)
     account(outcome)
 
 
@@ -24,6 +21,5 @@ def test_churn_of_both_kinds_at_once(lab, tier):
     workloads = [lab_module.BY_NAME[n] for n in ("churn_tcp", "churn_udp", "tcp_short", "quic")]
     outcome = lab.run(workloads, lambda: lab.apptap(tier=tier))
     assert outcome.code == 0, outcome.tool.talk
-    for w in workloads:
-        judge(outcome, w, outcome.tally(w))
+    judge(outcome, *workloads)
     account(outcome)
