@@ -65,22 +65,25 @@ def talk(first_port, seconds):
         s.connect((address, port))
         return s
 
-    end, turns = time.monotonic() + seconds, itertools.count()
-    while time.monotonic() < end:
-        turn = next(turns)
-        family, address = SERVERS[turn % 2]
+    def open_page(number, family, address):
         with dial(family, address, socket.SOCK_DGRAM, DNS) as s:
-            s.send(dns_question(turn, f"host{turn}.example.org"))
+            s.send(dns_question(number, f"host{number}.example.org"))
             s.recv(4096)
         with dial(family, address, socket.SOCK_STREAM, WEB) as s:
             s.send(b"GET / HTTP/1.0\r\n\r\n")
             while s.recv(65536):
                 pass
-        with dial(family, address, socket.SOCK_DGRAM, MEDIA) as s:
-            for _ in range(5):
-                s.send(b"a frame of sound" * 20)
-                s.recv(4096)
-        time.sleep(0.04)
+
+    end = time.monotonic() + seconds
+    with dial(*SERVERS[0], socket.SOCK_DGRAM, MEDIA) as call:
+        for tick in itertools.count():
+            if time.monotonic() > end:
+                break
+            call.send(b"a frame of sound" * 20)
+            call.recv(4096)
+            if tick % 25 == 0:
+                open_page(tick // 25, *SERVERS[tick // 25 % 2])
+            time.sleep(0.02)
 
 
 def fill():
