@@ -207,6 +207,7 @@ int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err)
 	apptap_terminal_clear();
 	if (r < 0)
 		run->result.error = *err;
+	apptap_summary_sort(&run->result);
 	if (run->result.is_done && !o->quiet)
 		apptap_summary_print(&run->result);
 	if (o->json && apptap_jsonout_result(&run->result, stdout) < 0 && r >= 0)

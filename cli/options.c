@@ -369,9 +369,10 @@ static void choose_format(struct apptap_options *o)
 	const char *dot = o->output ? strrchr(o->output, '.') : NULL;
 
 	if (!o->start.format[0])
-		strcpy(o->start.format, dot && strcmp(dot, ".pcapng") == 0 ? "pcapng" : "pcap");
+		snprintf(o->start.format, sizeof(o->start.format), "%s",
+			 dot && strcmp(dot, ".pcapng") == 0 ? "pcapng" : "pcap");
 	if (o->nano && strcmp(o->start.format, "pcap") == 0)
-		strcpy(o->start.format, "pcap-nano");
+		snprintf(o->start.format, sizeof(o->start.format), "pcap-nano");
 }
 
 static int check(struct apptap_options *o, struct apptap_error *err)

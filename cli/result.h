@@ -21,7 +21,10 @@ struct apptap_result {
 	struct apptap_error error; /* code 0: none */
 };
 
-/* A capture's connections, largest first, and its figures, on stderr. */
+/* Puts the connections with most bytes first. */
+void apptap_summary_sort(struct apptap_result *r);
+
+/* A capture's connections and its figures, on stderr. */
 void apptap_summary_print(const struct apptap_result *r);
 
 /* The live line while a capture runs. */

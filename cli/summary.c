@@ -59,34 +59,35 @@ static uint64_t total(const struct apptap_conn_record *c)
 
 static int larger_first(const void *a, const void *b)
 {
-	uint64_t x = total(*(const struct apptap_conn_record *const *)a);
-	uint64_t y = total(*(const struct apptap_conn_record *const *)b);
+	uint64_t x = total(a), y = total(b);
 
 	return x < y ? 1 : x > y ? -1 : 0;
 }
 
+void apptap_summary_sort(struct apptap_result *r)
+{
+	if (r->conn_count)
+		qsort(r->conns, r->conn_count, sizeof(*r->conns), larger_first);
+}
+
 static void print_table(const struct apptap_result *r)
 {
-	auto_free const struct apptap_conn_record **order = calloc(r->conn_count, sizeof(*order));
 	size_t listed = MIN(r->conn_count, (size_t)LISTED);
 	char local[80], remote[80], proto[16], in[32], out[32], packets[32];
 	int lw = 5, rw = 6;
 
-	if (!order || !listed)
+	if (!listed)
 		return;
-	for (size_t i = 0; i < r->conn_count; i++)
-		order[i] = &r->conns[i];
-	qsort(order, r->conn_count, sizeof(*order), larger_first);
 	for (size_t i = 0; i < listed; i++) {
-		lw = MAX(lw,
-			 (int)strlen(apptap_conn_address(order[i], true, local, sizeof(local))));
-		rw = MAX(rw,
-			 (int)strlen(apptap_conn_address(order[i], false, remote, sizeof(remote))));
+		lw = MAX(lw, (int)strlen(apptap_conn_address(&r->conns[i], true, local,
+							     sizeof(local))));
+		rw = MAX(rw, (int)strlen(apptap_conn_address(&r->conns[i], false, remote,
+							     sizeof(remote))));
 	}
 	apptap_terminal_line("  %-7s %-*s %-*s %8s %8s %9s %8s", "", lw, "local", rw, "remote",
 			     "sent", "received", "packets", "seconds");
 	for (size_t i = 0; i < listed; i++) {
-		const struct apptap_conn_record *c = order[i];
+		const struct apptap_conn_record *c = &r->conns[i];
 		uint64_t ns = c->last_ns > c->first_ns ? c->last_ns - c->first_ns : 0;
 
 		apptap_terminal_line("  %-7s %-*s %-*s %8s %8s %9s %8.3f",

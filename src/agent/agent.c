@@ -46,7 +46,7 @@ static int claim_stdout(void)
 
 static bool stdin_is_unix_socket(void)
 {
-	struct sockaddr_storage addr;
+	struct sockaddr_storage addr = { 0 };
 	socklen_t len = sizeof(addr);
 
 	return getsockname(STDIN_FILENO, (struct sockaddr *)&addr, &len) == 0 &&
@@ -133,16 +133,13 @@ static int start(struct agent *a, const struct apptap_start *cmd, enum apptap_fa
 
 static void probe(struct agent *a)
 {
-	auto_free struct apptap_event *ev = calloc(1, sizeof(*ev));
+	struct apptap_event ev = { .type = APPTAP_EVENT_PROBE };
 	uint32_t n = 0;
 
-	if (!ev)
-		return;
-	ev->type = APPTAP_EVENT_PROBE;
 	for (; apptap_tiers[n] && n < APPTAP_WIRE_TIERS_MAX; n++) {
 		const struct apptap_tier_ops *ops = apptap_tiers[n];
 		struct apptap_error err = { 0 };
-		__typeof__(&ev->probe.tiers[0]) t = &ev->probe.tiers[n];
+		struct apptap_wire_probed *t = &ev.probe.tiers[n];
 
 		snprintf(t->name, sizeof(t->name), "%s", ops->name);
 		snprintf(t->gist, sizeof(t->gist), "%s", ops->gist);
@@ -152,8 +149,8 @@ static void probe(struct agent *a)
 			snprintf(t->hint, sizeof(t->hint), "%s", err.hint);
 		}
 	}
-	ev->probe.tier_count = n;
-	apptap_report_event(a->wire_fd, ev);
+	ev.probe.tier_count = n;
+	apptap_report_event(a->wire_fd, &ev);
 }
 
 static int clean_up(struct agent *a, struct apptap_error *err)
@@ -197,7 +194,7 @@ static void run_command(struct agent *a, const struct apptap_command *cmd)
 
 static int take_frame(struct agent *a, const struct apptap_frame *frame, struct apptap_error *err)
 {
-	auto_free struct apptap_command *cmd = NULL;
+	struct apptap_command cmd;
 	struct apptap_hello hello;
 	int r;
 
@@ -210,12 +207,9 @@ static int take_frame(struct agent *a, const struct apptap_frame *frame, struct 
 	if (frame->type != APPTAP_FRAME_COMMAND)
 		return apptap_error_say(err, EPROTO, "the host sent a frame of type %u",
 					frame->type);
-	cmd = malloc(sizeof(*cmd));
-	if (!cmd)
-		return apptap_error_set(err, ENOMEM, "reading a command");
-	r = apptap_command_decode(frame->body, cmd, err);
+	r = apptap_command_decode(frame->body, &cmd, err);
 	if (r >= 0)
-		run_command(a, cmd);
+		run_command(a, &cmd);
 	return r;
 }
 

@@ -19,7 +19,7 @@
 #define CONNECTIONS_MAX 16384u /* listed; beyond it they are only counted */
 #define STATUS_MS 250u
 #define RESCAN_STATUSES 4 /* once a second */
-#define RECORDS_PER_FRAME 1024u
+#define RECORDS_PER_FRAME ((size_t)256)
 
 struct apptap_capture {
 	struct apptap_consumer consumer; /* what the tier hands its packets to */
@@ -200,21 +200,19 @@ static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error 
 
 static void report_ready(struct apptap_capture *c)
 {
-	auto_free struct apptap_event *ev = calloc(1, sizeof(*ev));
+	struct apptap_event ev = { .type = APPTAP_EVENT_READY };
+	struct apptap_event_ready *ready = &ev.ready;
 
-	if (!ev)
-		return;
-	ev->type = APPTAP_EVENT_READY;
-	snprintf(ev->ready.tier, sizeof(ev->ready.tier), "%s", c->tier->ops->name);
-	ev->ready.linktype = APPTAP_LINKTYPE_LINUX_SLL2;
-	ev->ready.whole_device = c->scope.whole_device;
-	ev->ready.uid_count = (uint32_t)MIN(c->scope.uid_count, (size_t)APPTAP_WIRE_UIDS_MAX);
-	for (uint32_t i = 0; i < ev->ready.uid_count; i++) {
-		ev->ready.uids[i].uid = c->scope.uids[i].uid;
-		snprintf(ev->ready.uids[i].why, sizeof(ev->ready.uids[i].why), "%s",
+	snprintf(ready->tier, sizeof(ready->tier), "%s", c->tier->ops->name);
+	ready->linktype = APPTAP_LINKTYPE_LINUX_SLL2;
+	ready->whole_device = c->scope.whole_device;
+	ready->uid_count = (uint32_t)MIN(c->scope.uid_count, (size_t)APPTAP_WIRE_UIDS_MAX);
+	for (uint32_t i = 0; i < ready->uid_count; i++) {
+		ready->uids[i].uid = c->scope.uids[i].uid;
+		snprintf(ready->uids[i].why, sizeof(ready->uids[i].why), "%s",
 			 c->scope.uids[i].why);
 	}
-	apptap_report_event(c->wire_fd, ev);
+	apptap_report_event(c->wire_fd, &ev);
 }
 
 static enum apptap_failure failure_of(const struct apptap_error *err)
@@ -398,10 +396,10 @@ static void to_record(const struct apptap_conn *conn, struct apptap_conn_record 
 static uint64_t report_connections(const struct apptap_capture *c)
 {
 	size_t count = apptap_conn_table_count(c->conns);
-	auto_free uint8_t *buf = malloc(RECORDS_PER_FRAME * APPTAP_CONN_RECORD_BYTES);
+	uint8_t buf[RECORDS_PER_FRAME * APPTAP_CONN_RECORD_BYTES];
 
-	for (size_t i = 0; i < count && buf;) {
-		size_t n = MIN(count - i, (size_t)RECORDS_PER_FRAME);
+	for (size_t i = 0; i < count;) {
+		size_t n = MIN(count - i, RECORDS_PER_FRAME);
 		struct apptap_error err;
 
 		for (size_t k = 0; k < n; k++) {
@@ -415,7 +413,7 @@ static uint64_t report_connections(const struct apptap_capture *c)
 				      n * APPTAP_CONN_RECORD_BYTES, &err) < 0)
 			break;
 	}
-	return buf ? count : 0;
+	return count;
 }
 
 void apptap_capture_finish(struct apptap_capture *c)

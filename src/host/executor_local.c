@@ -10,8 +10,6 @@
 
 #include "host/executor.h"
 
-extern char **environ;
-
 /* The path of this program, for sudo to run: /proc/self/exe would be sudo's own there. */
 static int own_path(char *buf, size_t size, struct apptap_error *err)
 {

@@ -12,6 +12,8 @@
 
 enum state { GREETING, IDLE, ASKED, RUNNING, OVER };
 
+static const char stop_command[] = "{\"type\":\"stop\"}";
+
 struct apptap_session {
 	const struct apptap_executor_ops *executor;
 	struct apptap_session_handler h;
@@ -363,17 +365,14 @@ static int send_command(struct apptap_session *s, const struct apptap_command *c
 int apptap_session_start(struct apptap_session *s, struct apptap_start *start,
 			 struct apptap_output *output, struct apptap_error *err)
 {
-	auto_free struct apptap_command *cmd = calloc(1, sizeof(*cmd));
+	struct apptap_command cmd = { .type = APPTAP_COMMAND_START };
 	int r;
 
-	if (!cmd)
-		return apptap_error_set(err, ENOMEM, "starting a capture");
 	s->output = output;
 	/* A pipe is written here: its reader may be slow, and the agent must not wait for it. */
 	start->stream = !s->can_pass || output->is_pipe;
-	cmd->type = APPTAP_COMMAND_START;
-	cmd->start = *start;
-	r = send_command(s, cmd, start->stream ? -1 : output->fd, err);
+	cmd.start = *start;
+	r = send_command(s, &cmd, start->stream ? -1 : output->fd, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	s->state = ASKED;
@@ -386,13 +385,9 @@ int apptap_session_start(struct apptap_session *s, struct apptap_start *start,
 int apptap_session_ask(struct apptap_session *s, enum apptap_command_type type,
 		       struct apptap_error *err)
 {
-	auto_free struct apptap_command *cmd = calloc(1, sizeof(*cmd));
-	int r;
+	struct apptap_command cmd = { .type = type };
+	int r = send_command(s, &cmd, -1, err);
 
-	if (!cmd)
-		return apptap_error_set(err, ENOMEM, "asking the agent");
-	cmd->type = type;
-	r = send_command(s, cmd, -1, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	s->state = ASKED;
@@ -406,14 +401,12 @@ int apptap_session_run(struct apptap_session *s, struct apptap_error *err)
 
 void apptap_session_stop(struct apptap_session *s)
 {
-	static const char stop[] = "{\"type\":\"stop\"}";
-
 	if (s->stopping)
 		return;
 	s->stopping = true;
 	if (s->state == ASKED || s->state == RUNNING)
-		apptap_frame_send(s->child.in_fd, APPTAP_FRAME_COMMAND, 0, stop, sizeof(stop) - 1,
-				  NULL);
+		apptap_frame_send(s->child.in_fd, APPTAP_FRAME_COMMAND, 0, stop_command,
+				  sizeof(stop_command) - 1, NULL);
 }
 
 void apptap_session_abandon(struct apptap_session *s)

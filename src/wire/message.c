@@ -99,14 +99,12 @@ static const struct field warning_fields[] = {
 	{ 0 },
 };
 
-#define PROBED __typeof__(((struct apptap_event_probe *)0)->tiers[0])
-
 static const struct field probed_fields[] = {
-	{ "name", TEXT, MEMBER(PROBED, name), 0, true, NULL },
-	TEXT_FIELD(PROBED, gist),
-	FLAG_FIELD(PROBED, works),
-	TEXT_FIELD(PROBED, reason),
-	TEXT_FIELD(PROBED, hint),
+	{ "name", TEXT, MEMBER(struct apptap_wire_probed, name), 0, true, NULL },
+	TEXT_FIELD(struct apptap_wire_probed, gist),
+	FLAG_FIELD(struct apptap_wire_probed, works),
+	TEXT_FIELD(struct apptap_wire_probed, reason),
+	TEXT_FIELD(struct apptap_wire_probed, hint),
 	{ 0 },
 };
 

@@ -97,14 +97,16 @@ struct apptap_wire_counters {
 	uint64_t lookups;
 };
 
+struct apptap_wire_probed {
+	char name[16];
+	char gist[160];
+	bool works;
+	char reason[512]; /* why not */
+	char hint[256];
+};
+
 struct apptap_event_probe {
-	struct {
-		char name[16];
-		char gist[160];
-		bool works;
-		char reason[512]; /* why not */
-		char hint[256];
-	} tiers[APPTAP_WIRE_TIERS_MAX];
+	struct apptap_wire_probed tiers[APPTAP_WIRE_TIERS_MAX];
 	uint32_t tier_count;
 };
 
