@@ -218,6 +218,31 @@ def test_help_and_version(net):
     assert code == 0 and re.fullmatch(r"apptap \d+\.\d+\.\d+\n", out)
 
 
+def test_the_man_page_knows_every_option(net):
+    with open(os.path.join(lab.REPO, "man", "apptap.1")) as f:
+        page = f.read().replace("\\-", "-")
+    _, out, _ = run(net, "--help")
+    options = set(re.findall(r"^ +(?:-\w, )?(--[\w-]+)", out, re.M))
+    assert len(options) > 15
+    assert not {o for o in options if not re.search(re.escape(o) + r"(?![\w-])", page)}
+
+
+def test_interrupt_before_ready(net, tmp):
+    """Whenever it comes: no agent is left, and no half file. Asked for at each stage of a start."""
+    for wait in (0, 0.001, 0.003, 0.006, 0.012, 0.025, 0.05):
+        r = Run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcap")
+        time.sleep(wait)  # not synchronisation: the moment is what varies
+        agents = []
+        for pid in r.agents():
+            with contextlib.suppress(OSError):
+                agents.append(os.pidfd_open(pid))
+        code = r.end(signal.SIGINT)
+        assert code in (0, -signal.SIGINT), r.err  # by the signal itself before it is caught
+        assert gone_within(agents, 1)
+        if os.path.exists(f"{tmp}/x.pcap") and code == 0:
+            assert packets(f"{tmp}/x.pcap") == 0
+
+
 def test_probe(net):
     code, out, _ = run(net, "--probe", "--local", "--json")
     found = json.loads(out)["tiers"]
