@@ -19,13 +19,13 @@
 #define GROUPS_MAX 64
 #define GROUP_COST_SHARE 20 /* asking about multicast costs at most one part in so many */
 
-/* Who gets what is sent to a multicast or broadcast address and port. */
+/* Who gets what is sent to a multicast or broadcast address and port: the last two answers. */
 struct group {
-	uint64_t asked_ns;
-	uint64_t cost_ns;
-	uint16_t port;
-	uint8_t proto;
-	uid_t uid; /* one of ours, or APPTAP_UID_NONE */
+	struct apptap_flow flow; /* local is the group; the peer does not matter */
+	uint64_t asked_ns, before_ns;
+	uint64_t pkt_ns; /* the packet that the last answer is about; 0: none */
+	uint64_t next_ns; /* the reader's next question, not before */
+	uid_t uid, before_uid; /* one of ours, or APPTAP_UID_NONE */
 };
 
 struct apptap_attribution {
@@ -36,6 +36,7 @@ struct apptap_attribution {
 	struct apptap_owners *owners; /* owned */
 	struct apptap_frags *frags; /* owned */
 	struct group groups[GROUPS_MAX];
+	uint64_t group_cost_ns; /* of the last question about one */
 	uint64_t lookups;
 };
 
@@ -69,9 +70,9 @@ void apptap_attribution_free(struct apptap_attribution *a)
 	free(a);
 }
 
-void apptap_attribution_see(struct apptap_attribution *a, const struct apptap_sighting *s)
+void apptap_attribution_gap(struct apptap_attribution *a, uint64_t now_ns)
 {
-	apptap_owners_see(a->owners, s);
+	apptap_owners_gap(a->owners, now_ns);
 }
 
 /* Only ours, and those whose owner the kernel has forgotten: what is neither is a stranger's. */
@@ -184,50 +185,80 @@ void apptap_attribution_note(struct apptap_attribution *a, const struct apptap_p
 		apptap_owners_syn(a->owners, &ends[i].flow, pkt->ts_ns, d->tcp_seq);
 }
 
-static int take_member(const struct apptap_sighting *s, void *arg)
+static struct group *group_of(struct apptap_attribution *a, const struct apptap_flow *flow)
 {
-	struct {
-		const struct apptap_scope *scope;
-		uid_t uid;
-	} *m = arg;
+	struct group *g = &a->groups[(flow->lport ^ flow->proto) % GROUPS_MAX];
 
-	if (s->sight == APPTAP_SIGHT_OWNED && apptap_scope_has(m->scope, s->uid))
-		m->uid = s->uid;
-	return 0;
+	if (!apptap_flow_equal(&g->flow, flow)) {
+		memset(g, 0, sizeof(*g));
+		g->flow = *flow;
+	}
+	return g;
 }
 
-/*
- * IP_MULTICAST_ALL is on by default: each socket bound to the port gets what any socket of this
- * machine has joined. So the question is whether one of ours is bound to it.
+/* The group's flow, whoever sends to it. */
+static void group_flow(const struct apptap_flow *flow, struct apptap_flow *out)
+{
+	*out = *flow;
+	memset(&out->raddr, 0, sizeof(out->raddr));
+	out->rport = 0;
+}
+
+static void see_group(struct apptap_attribution *a, const struct apptap_sighting *s)
+{
+	struct apptap_flow flow;
+	struct group *g;
+
+	group_flow(&s->flow, &flow);
+	g = group_of(a, &flow);
+	g->before_uid = g->uid;
+	g->before_ns = g->asked_ns;
+	g->uid = s->uid;
+	g->asked_ns = s->asked_ns;
+	g->pkt_ns = s->pkt_ns;
+	if (!s->pkt_ns)
+		g->next_ns = s->asked_ns + a->group_cost_ns * GROUP_COST_SHARE;
+}
+
+void apptap_attribution_see(struct apptap_attribution *a, const struct apptap_sighting *s)
+{
+	if (s->group)
+		see_group(a, s);
+	else
+		apptap_owners_see(a->owners, s);
+}
+
+/* Whether one of ours gets a multicast: known at the packet itself, or the same before and after.
  */
 static enum apptap_attributed judge_group(struct apptap_attribution *a, struct apptap_packet *pkt,
-					  const struct apptap_dissect *d, bool may_ask)
+					  const struct apptap_dissect *d, uint64_t now_ns,
+					  bool may_ask)
 {
-	struct group *g = &a->groups[(d->dport ^ d->proto) % GROUPS_MAX];
-	struct {
-		const struct apptap_scope *scope;
-		uid_t uid;
-	} m = { a->scope, APPTAP_UID_NONE };
-	uint64_t now_ns;
+	struct apptap_sighting s;
+	struct apptap_flow flow;
+	struct group *g;
 
 	if (!(d->flags & APPTAP_DIS_PORTS) ||
 	    (d->proto != IPPROTO_UDP && d->proto != IPPROTO_UDPLITE))
 		return APPTAP_ATTR_FOREIGN;
-	if (g->port != d->dport || g->proto != d->proto) {
-		memset(g, 0, sizeof(*g));
-		g->port = d->dport;
-		g->proto = d->proto;
-	}
-	if (pkt->ts_ns >= g->asked_ns + g->cost_ns * GROUP_COST_SHARE && may_ask) {
-		now_ns = apptap_clock_ns(CLOCK_REALTIME);
-		apptap_diag_port(a->diag, d->proto, d->dport, take_member, &m, NULL);
+	apptap_dissect_flow(d, false, &flow);
+	group_flow(&flow, &flow);
+	g = group_of(a, &flow);
+	if (g->pkt_ns != pkt->ts_ns && g->asked_ns < pkt->ts_ns && now_ns != UINT64_MAX &&
+	    now_ns >= g->next_ns && may_ask) {
+		uint64_t start_ns = apptap_clock_ns(CLOCK_REALTIME);
+
+		apptap_diag_ask_group(a->diag, &flow, a->scope, &s);
 		a->lookups++;
-		g->uid = m.uid;
-		g->asked_ns = apptap_clock_ns(CLOCK_REALTIME);
-		g->cost_ns = g->asked_ns - now_ns;
+		a->group_cost_ns = s.asked_ns - start_ns;
+		s.pkt_ns = 0;
+		see_group(a, &s);
 	}
+	if (g->pkt_ns != pkt->ts_ns && pkt->ts_ns < g->asked_ns && pkt->ts_ns > g->before_ns &&
+	    g->before_ns && g->uid != g->before_uid)
+		return APPTAP_ATTR_UNKNOWN; /* it began or ended between two answers */
 	pkt->uid = g->uid;
-	return g->uid == APPTAP_UID_NONE ? APPTAP_ATTR_FOREIGN : APPTAP_ATTR_KEEP;
+	return g->uid == APPTAP_UID_NONE || !g->asked_ns ? APPTAP_ATTR_FOREIGN : APPTAP_ATTR_KEEP;
 }
 
 static enum apptap_attributed judge_end(struct apptap_attribution *a, const struct end *e,
@@ -292,7 +323,7 @@ enum apptap_attributed apptap_attribution_judge(struct apptap_attribution *a,
 		result = APPTAP_ATTR_FOREIGN;
 	}
 	if (pkt->pkttype == PACKET_MULTICAST || pkt->pkttype == PACKET_BROADCAST)
-		return judge_group(a, pkt, d, may_ask);
+		return judge_group(a, pkt, d, now_ns, may_ask);
 	n = ends_of(a, pkt, d, ends);
 	for (size_t i = 0; i < n; i++) {
 		enum apptap_attributed one;

@@ -12,10 +12,11 @@
 #define PORTS 65536
 #define RCVBUF_BYTES (32 << 20) /* 1 s of 40,000 sockets a second, should the reader stall */
 
-/* The last two different cookies to leave a port; it is the other one that makes trouble. */
+/* The last to leave a port, in a ring. */
 struct port {
-	uint64_t cookie[2];
-	uint64_t when_ns[2]; /* [0] the newest */
+	uint64_t cookie[APPTAP_DEATHS_A_PORT];
+	uint64_t when_ns[APPTAP_DEATHS_A_PORT];
+	uint32_t next;
 };
 
 struct apptap_deaths {
@@ -36,24 +37,23 @@ void apptap_deaths_free(struct apptap_deaths *d)
 	free(d);
 }
 
-static const struct port *port_of(const struct apptap_deaths *d, uint8_t proto, uint16_t lport)
+static const struct port *port_of(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
+				  uint16_t rport)
 {
 	if (proto == IPPROTO_TCP)
-		return &d->tcp[lport];
+		return &d->tcp[(uint16_t)(lport ^
+					  rport * 40503U)]; /* golden ratio: spreads pairs */
 	return proto == IPPROTO_UDP ? &d->udp[lport] : &d->other[lport];
 }
 
-void apptap_deaths_add(struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint64_t cookie,
-		       uint64_t now_ns)
+void apptap_deaths_add(struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint16_t rport,
+		       uint64_t cookie, uint64_t now_ns)
 {
-	struct port *p = (struct port *)port_of(d, proto, lport);
+	struct port *p = (struct port *)port_of(d, proto, lport, rport);
 
-	if (p->cookie[0] != cookie) {
-		p->cookie[1] = p->cookie[0];
-		p->when_ns[1] = p->when_ns[0];
-		p->cookie[0] = cookie;
-	}
-	p->when_ns[0] = now_ns;
+	p->cookie[p->next] = cookie;
+	p->when_ns[p->next] = now_ns;
+	p->next = (p->next + 1) % APPTAP_DEATHS_A_PORT;
 }
 
 void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns)
@@ -61,21 +61,29 @@ void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns)
 	d->lost_ns = now_ns;
 }
 
-bool apptap_deaths_other(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
-			 uint64_t cookie, uint64_t since_ns)
+int apptap_deaths_since(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
+			uint16_t rport, uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT])
 {
-	const struct port *p = port_of(d, proto, lport);
-	int other = p->cookie[0] == cookie ? 1 : 0;
+	const struct port *p = port_of(d, proto, lport, rport);
+	int n = 0;
 
-	return d->lost_ns >= since_ns || (p->when_ns[other] && p->when_ns[other] >= since_ns);
+	if (d->lost_ns >= since_ns)
+		return -1;
+	for (size_t i = 0; i < APPTAP_DEATHS_A_PORT; i++)
+		if (p->when_ns[i] && p->when_ns[i] >= since_ns)
+			cookies[n++] = p->cookie[i];
+	return n == APPTAP_DEATHS_A_PORT ? -1 : n;
 }
 
-bool apptap_deaths_has(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
+bool apptap_deaths_has(const struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint16_t rport,
 		       uint64_t cookie)
 {
-	const struct port *p = port_of(d, proto, lport);
+	const struct port *p = port_of(d, proto, lport, rport);
 
-	return cookie && (p->cookie[0] == cookie || p->cookie[1] == cookie);
+	for (size_t i = 0; i < APPTAP_DEATHS_A_PORT; i++)
+		if (p->when_ns[i] && p->cookie[i] == cookie)
+			return true;
+	return false;
 }
 
 struct apptap_obituaries {
@@ -144,7 +152,7 @@ static int take_death(const struct nlmsghdr *msg, void *arg)
 	if (msg->nlmsg_len < NLMSG_LENGTH(sizeof(*d)))
 		return 0;
 	proto = protocol_of(msg);
-	apptap_deaths_add(r->deaths, proto, ntohs(d->id.idiag_sport),
+	apptap_deaths_add(r->deaths, proto, ntohs(d->id.idiag_sport), ntohs(d->id.idiag_dport),
 			  (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0], r->now_ns);
 	if (proto == IPPROTO_UDP && r->udp_left)
 		r->udp_left(r->arg, ntohs(d->id.idiag_sport));

@@ -9,22 +9,27 @@ struct apptap_deaths;
 int apptap_deaths_new(struct apptap_deaths **out);
 void apptap_deaths_free(struct apptap_deaths *d);
 
-/* A destroy event read at @now_ns: the socket @cookie had @lport of @proto. */
-void apptap_deaths_add(struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint64_t cookie,
-		       uint64_t now_ns);
+/*
+ * A destroy event read at @now_ns: the socket @cookie had @lport of @proto. @rport tells TCP
+ * connections apart, of which a listener's port has many; for all else it does not count.
+ */
+void apptap_deaths_add(struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint16_t rport,
+		       uint64_t cookie, uint64_t now_ns);
 
 /* Events were lost: nothing is certain about what happened before @now_ns. */
 void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns);
 
+#define APPTAP_DEATHS_A_PORT 6 /* remembered */
+
 /*
- * May a socket other than @cookie have left the port since @since_ns? Also true where the log
- * cannot tell (events lost).
+ * The sockets that have left the port since @since_ns. Return: how many are in @cookies, or -1
+ * where the log cannot tell (events were lost, or there were more than it remembers).
  */
-bool apptap_deaths_other(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
-			 uint64_t cookie, uint64_t since_ns);
+int apptap_deaths_since(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
+			uint16_t rport, uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT]);
 
 /* Has @cookie itself left the port? */
-bool apptap_deaths_has(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
+bool apptap_deaths_has(const struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint16_t rport,
 		       uint64_t cookie);
 
 /* The kernel's own word of it: SOCK_DIAG's destroy multicast groups. */

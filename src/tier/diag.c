@@ -59,6 +59,7 @@ static void judge(const struct inet_diag_msg *d, uint8_t proto, struct apptap_si
 	out->cookie = (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0];
 	out->uid = d->idiag_uid;
 	out->sight = APPTAP_SIGHT_OWNED;
+	out->wildcard = is_udp(proto) && d->id.idiag_dport == 0;
 	if (d->idiag_inode)
 		return;
 	if (proto == IPPROTO_TCP &&
@@ -188,13 +189,6 @@ static int take_line(const struct apptap_procnet_line *line, void *arg)
 	return dump->each(&s, dump->arg);
 }
 
-int apptap_diag_dump(struct apptap_diag *d, int proto,
-		     int (*each)(const struct apptap_sighting *s, void *arg), void *arg,
-		     struct apptap_error *err)
-{
-	return apptap_diag_port(d, proto, 0, each, arg, err);
-}
-
 /* A dump whose bytecode lets through one local port only; 0: no bytecode, all sockets. */
 static int dump_family(struct apptap_diag *d, uint8_t family, struct dump *dump, uint16_t lport,
 		       struct apptap_error *err)
@@ -222,25 +216,69 @@ static int dump_family(struct apptap_diag *d, uint8_t family, struct dump *dump,
 	return apptap_nl_ask(&d->nl, &m.r.h, take_socket, dump, err);
 }
 
-int apptap_diag_port(struct apptap_diag *d, int proto, uint16_t lport,
-		     int (*each)(const struct apptap_sighting *s, void *arg), void *arg,
+static int dump_port(struct apptap_diag *d, struct dump *dump, uint16_t lport,
 		     struct apptap_error *err)
 {
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
-	struct dump dump = { .proto = (uint8_t)proto, .each = each, .arg = arg };
 	int r;
 
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
-		dump.family = families[i];
+		dump->family = families[i];
 		if (d->slow)
-			r = apptap_procnet_each(proto, families[i], take_line, &dump, err);
+			r = apptap_procnet_each(dump->proto, families[i], take_line, dump, err);
 		else
-			r = dump_family(d, families[i], &dump, lport, err);
+			r = dump_family(d, families[i], dump, lport, err);
 		if (r < 0 && r != -ENOENT && !(d->slow && families[i] == AF_INET6))
 			return apptap_error_wrap(err, r, "listing the sockets of protocol %d",
-						 proto);
+						 dump->proto);
 	}
 	return 0;
+}
+
+int apptap_diag_dump(struct apptap_diag *d, int proto,
+		     int (*each)(const struct apptap_sighting *s, void *arg), void *arg,
+		     struct apptap_error *err)
+{
+	struct dump dump = { .proto = (uint8_t)proto, .each = each, .arg = arg };
+
+	return dump_port(d, &dump, 0, err);
+}
+
+struct group {
+	const struct apptap_flow *flow;
+	const struct apptap_scope *scope;
+	struct apptap_sighting *out;
+};
+
+static int take_member(const struct apptap_sighting *s, void *arg)
+{
+	const struct group *g = arg;
+
+	if (s->flow.lport != g->flow->lport || s->sight != APPTAP_SIGHT_OWNED ||
+	    !apptap_scope_has(g->scope, s->uid))
+		return 0;
+	if (!apptap_addr_is_any(&s->flow.laddr) &&
+	    memcmp(&s->flow.laddr, &g->flow->laddr, sizeof(s->flow.laddr)) != 0)
+		return 0;
+	g->out->sight = APPTAP_SIGHT_OWNED;
+	g->out->uid = s->uid;
+	g->out->cookie = s->cookie;
+	return 0;
+}
+
+void apptap_diag_ask_group(struct apptap_diag *d, const struct apptap_flow *flow,
+			   const struct apptap_scope *scope, struct apptap_sighting *out)
+{
+	struct group g = { flow, scope, out };
+	struct dump dump = { .proto = flow->proto, .each = take_member, .arg = &g };
+
+	memset(out, 0, sizeof(*out));
+	out->flow = *flow;
+	out->group = true;
+	out->uid = APPTAP_UID_NONE;
+	out->sight = APPTAP_SIGHT_NONE;
+	dump_port(d, &dump, flow->lport, NULL);
+	out->asked_ns = apptap_clock_ns(CLOCK_REALTIME);
 }
 
 static int ignore_answer(const struct nlmsghdr *msg, void *arg)

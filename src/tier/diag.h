@@ -3,6 +3,7 @@
 #define APPTAP_TIER_DIAG_H
 
 #include "base/error.h"
+#include "scope/scope.h"
 #include "tier/sighting.h"
 
 struct apptap_diag;
@@ -28,11 +29,11 @@ int apptap_diag_dump(struct apptap_diag *d, int proto,
 		     struct apptap_error *err);
 
 /*
- * Every owner of a socket of @proto bound to @lport: for multicast and broadcast, which are
- * delivered to them all.
+ * Who gets what is sent to a multicast or broadcast address: the local end of @flow. OWNED by one
+ * of @scope if any socket of its users is bound to the port there; else NONE. IP_MULTICAST_ALL is
+ * on by default, so a socket need not have joined itself.
  */
-int apptap_diag_port(struct apptap_diag *d, int proto, uint16_t lport,
-		     int (*each)(const struct apptap_sighting *s, void *arg), void *arg,
-		     struct apptap_error *err);
+void apptap_diag_ask_group(struct apptap_diag *d, const struct apptap_flow *flow,
+			   const struct apptap_scope *scope, struct apptap_sighting *out);
 
 #endif

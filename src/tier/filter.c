@@ -142,9 +142,6 @@ void apptap_filter_trigger(struct apptap_filter *f, const struct apptap_filter_c
 	common(f, cfg);
 	load_ancillary(f, SKF_AD_PKTTYPE);
 	give_if(f, PACKET_OTHERHOST, 0);
-	give_if(f, PACKET_MULTICAST,
-		0); /* delivered to every socket there: not a lookup's matter */
-	give_if(f, PACKET_BROADCAST, 0);
 	load_ancillary(f, SKF_AD_PROTOCOL);
 	block = begin_if(f, ETH_P_IP);
 	load(f, BPF_H, 6);

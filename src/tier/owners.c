@@ -12,6 +12,9 @@
  *
  * TCP is easier: a connection begins with a SYN, so one answer holds until the next SYN of a new
  * sequence number; asking again from time to time finds fchown() and accept() by another user.
+ *
+ * A datagram socket that is not connected has every peer's flow: what is known of one is kept for
+ * its port too, and serves flows of which the kernel itself knows nothing any more.
  */
 #include "tier/owners.h"
 
@@ -36,6 +39,7 @@
 /* How old an answer may be before the kernel is asked again. */
 #define REASK_TCP_OURS_NS (250 * APPTAP_NSEC_PER_MSEC)
 #define REASK_FOREIGN_NS (1 * APPTAP_NSEC_PER_SEC)
+#define COOKIES 8192 /* of which we remember whose socket it was */
 
 struct span {
 	uint64_t cookie;
@@ -59,6 +63,11 @@ struct entry {
 	bool sent_unknown; /* something went out on it, and nobody knows whose */
 };
 
+struct socket {
+	uint64_t cookie;
+	uid_t uid;
+};
+
 struct list {
 	uint32_t oldest, newest;
 };
@@ -68,6 +77,8 @@ struct apptap_owners {
 	const struct apptap_deaths *deaths; /* borrowed */
 	uint64_t key[2];
 	uint64_t warm_ns;
+	uint64_t gap_ns;
+	struct socket sockets[COOKIES]; /* by the low bits of the cookie */
 	struct list lists[2]; /* [0] strangers', [1] the app's */
 	uint32_t used;
 	uint32_t max;
@@ -154,13 +165,12 @@ static uint32_t evict(struct apptap_owners *o)
 	return i;
 }
 
-static struct entry *get(struct apptap_owners *o, const struct apptap_flow *flow)
+static struct entry *find_hashed(struct apptap_owners *o, const struct apptap_flow *flow,
+				 uint32_t hash)
 {
-	uint32_t hash = apptap_flow_hash(flow, o->key);
 	struct entry *e;
-	uint32_t i;
 
-	for (i = o->buckets[hash & o->bucket_mask]; i != NIL; i = e->next) {
+	for (uint32_t i = o->buckets[hash & o->bucket_mask]; i != NIL; i = e->next) {
 		e = &o->entries[i];
 		if (!apptap_flow_equal(&e->flow, flow))
 			continue;
@@ -172,6 +182,22 @@ static struct entry *get(struct apptap_owners *o, const struct apptap_flow *flow
 		}
 		return e;
 	}
+	return NULL;
+}
+
+static struct entry *find(struct apptap_owners *o, const struct apptap_flow *flow)
+{
+	return find_hashed(o, flow, apptap_flow_hash(flow, o->key));
+}
+
+static struct entry *get(struct apptap_owners *o, const struct apptap_flow *flow)
+{
+	uint32_t hash = apptap_flow_hash(flow, o->key);
+	struct entry *e = find_hashed(o, flow, hash);
+	uint32_t i;
+
+	if (e)
+		return e;
 	i = o->used < o->max ? o->used++ : evict(o);
 	e = &o->entries[i];
 	memset(e, 0, sizeof(*e));
@@ -222,38 +248,71 @@ static bool widen_span(struct entry *e, const struct span *s)
 	return false;
 }
 
-void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
+static void add_evidence(struct apptap_owners *o, const struct apptap_flow *flow,
+			 const struct span *span)
 {
-	struct entry *e = get(o, &s->flow);
-	struct span span = { .cookie = s->cookie, .from_ns = s->asked_ns, .to_ns = s->asked_ns };
-	bool ours;
+	struct entry *e = get(o, flow);
 
-	if (s->pkt_ns && s->pkt_ns <= s->asked_ns && s->asked_ns - s->pkt_ns <= PROMPT_NS)
-		span.from_ns = s->pkt_ns;
-	switch (s->sight) {
-	case APPTAP_SIGHT_NONE:
-		e->gone_ns = MAX(e->gone_ns, s->asked_ns);
-		return;
-	case APPTAP_SIGHT_PENDING:
-		e->pending_ns = s->asked_ns;
-		e->pending_uid = s->uid;
-		return;
-	case APPTAP_SIGHT_ORPHAN:
-		span.uid = APPTAP_UID_NONE;
-		break;
-	case APPTAP_SIGHT_OWNED:
-		span.uid = s->uid;
-		break;
-	}
-	if (!widen_span(e, &span))
-		insert_span(e, &span);
-	ours = apptap_scope_has(o->scope, span.uid);
-	if (ours && !e->ours) {
+	if (!widen_span(e, span))
+		insert_span(e, span);
+	if (!e->ours && apptap_scope_has(o->scope, span->uid)) {
 		uint32_t i = (uint32_t)(e - o->entries);
 
 		unlink_entry(o, i);
 		link_newest(o, i, true);
 	}
+}
+
+/* The entry that stands for every peer of a datagram socket. */
+static void port_flow(const struct apptap_flow *flow, struct apptap_flow *port)
+{
+	memset(port, 0, sizeof(*port));
+	port->lport = flow->lport;
+	port->proto = flow->proto;
+	port->family = flow->family;
+}
+
+void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
+{
+	struct span span = { .cookie = s->cookie,
+			     .from_ns = s->asked_ns,
+			     .to_ns = s->asked_ns,
+			     .uid = s->sight == APPTAP_SIGHT_OWNED ? s->uid : APPTAP_UID_NONE };
+	struct apptap_flow port;
+	struct entry *e;
+
+	if (s->sight == APPTAP_SIGHT_NONE) {
+		e = get(o, &s->flow);
+		e->gone_ns = MAX(e->gone_ns, s->asked_ns);
+		return;
+	}
+	if (s->sight == APPTAP_SIGHT_PENDING) {
+		e = get(o, &s->flow);
+		e->pending_ns = s->asked_ns;
+		e->pending_uid = s->uid;
+		return;
+	}
+	e = get(o, &s->flow);
+	if (s->sight == APPTAP_SIGHT_ORPHAN && e->pending_ns && !e->span_count) {
+		e->gone_ns = MAX(e->gone_ns,
+				 s->asked_ns); /* closed unseen: its listener's word stands */
+		return;
+	}
+	if (s->pkt_ns && s->pkt_ns <= s->asked_ns && s->asked_ns - s->pkt_ns <= PROMPT_NS)
+		span.from_ns = s->pkt_ns;
+	add_evidence(o, &s->flow, &span);
+	if (span.uid == APPTAP_UID_NONE)
+		return;
+	o->sockets[s->cookie % COOKIES] = (struct socket){ s->cookie, s->uid };
+	if (s->wildcard) {
+		port_flow(&s->flow, &port);
+		add_evidence(o, &port, &span);
+	}
+}
+
+void apptap_owners_gap(struct apptap_owners *o, uint64_t now_ns)
+{
+	o->gap_ns = now_ns;
 }
 
 void apptap_owners_syn(struct apptap_owners *o, const struct apptap_flow *flow, uint64_t ts_ns,
@@ -310,23 +369,41 @@ static enum apptap_verdict judge_absent(struct entry *e, bool outgoing, uint64_t
 	return APPTAP_VERDICT_UNKNOWN;
 }
 
+/* May a socket have left @e's local port since, whose packets we must not take for those of @s? */
+static bool may_be_others(const struct apptap_owners *o, const struct entry *e,
+			  const struct span *s, uint64_t since_ns)
+{
+	bool ours = apptap_scope_has(o->scope, s->uid);
+	uint64_t cookies[APPTAP_DEATHS_A_PORT];
+	int n;
+
+	n = apptap_deaths_since(o->deaths, e->flow.proto, e->flow.lport, e->flow.rport, since_ns,
+				cookies);
+	for (int i = 0; i < n; i++) {
+		const struct socket *k = &o->sockets[cookies[i] % COOKIES];
+
+		if (cookies[i] == s->cookie)
+			continue;
+		if (k->cookie != cookies[i] || apptap_scope_has(o->scope, k->uid) != ours)
+			return true;
+	}
+	return n < 0;
+}
+
 /* No span holds @ts_ns, the nearest is @s: had anybody else the port between them? */
 static enum apptap_verdict judge_near(const struct apptap_owners *o, const struct entry *e,
 				      const struct span *s, uint64_t ts_ns, uint64_t now_ns,
 				      uid_t *uid)
 {
-	uint64_t since_ns = MIN(ts_ns, s->to_ns);
-
 	if (fresh(ts_ns, now_ns, GRACE_NS))
 		return APPTAP_VERDICT_WAIT;
-	if (ts_ns > s->to_ns + LINGER_NS ||
-	    apptap_deaths_other(o->deaths, e->flow.proto, e->flow.lport, s->cookie, since_ns))
+	if (ts_ns > s->to_ns + LINGER_NS || may_be_others(o, e, s, MIN(ts_ns, s->to_ns)))
 		return APPTAP_VERDICT_UNKNOWN;
 	return known(s->uid, uid);
 }
 
-static enum apptap_verdict judge_datagram(struct apptap_owners *o, struct entry *e, bool outgoing,
-					  uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
+static enum apptap_verdict judge_spans(struct apptap_owners *o, struct entry *e, uint64_t gone_ns,
+				       uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
 {
 	int i = span_before(e, ts_ns);
 	const struct span *s = i >= 0 ? &e->spans[i] : NULL;
@@ -342,15 +419,30 @@ static enum apptap_verdict judge_datagram(struct apptap_owners *o, struct entry 
 	}
 	if (next)
 		return judge_near(o, e, next, ts_ns, now_ns, uid);
-	if (!s)
-		return e->gone_ns >= ts_ns ? judge_absent(e, outgoing, ts_ns, now_ns)
-					   : APPTAP_VERDICT_ASK;
-	if (e->gone_ns >= ts_ns)
+	if (gone_ns >= ts_ns)
 		return judge_near(o, e, s, ts_ns, now_ns, uid);
 	if (!apptap_scope_has(o->scope, s->uid) && ts_ns - s->to_ns < REASK_FOREIGN_NS &&
-	    !apptap_deaths_has(o->deaths, e->flow.proto, e->flow.lport, s->cookie))
+	    !apptap_deaths_has(o->deaths, e->flow.proto, e->flow.lport, e->flow.rport, s->cookie))
 		return known(s->uid, uid);
 	return APPTAP_VERDICT_ASK;
+}
+
+static enum apptap_verdict judge_datagram(struct apptap_owners *o, struct entry *e, bool outgoing,
+					  uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
+{
+	uint64_t gone_ns = e->gone_ns;
+	struct apptap_flow port;
+	struct entry *p;
+
+	if (e->span_count)
+		return judge_spans(o, e, gone_ns, ts_ns, now_ns, uid);
+	if (gone_ns < ts_ns)
+		return APPTAP_VERDICT_ASK;
+	port_flow(&e->flow, &port);
+	p = find(o, &port);
+	if (p && p->span_count)
+		return judge_spans(o, p, gone_ns, ts_ns, now_ns, uid);
+	return judge_absent(e, outgoing, ts_ns, now_ns);
 }
 
 /* In the accept queue: the listener's, until somebody accepts it and it is his. */
@@ -387,7 +479,11 @@ static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct entry *e, b
 		return judge_absent(e, outgoing, ts_ns, now_ns);
 	}
 	i = span_before(e, ts_ns);
-	s = &e->spans[i < 0 ? 0 : i];
+	if (i < 0) /* seen only later: it may be a later connection's */
+		return judge_near(o, e, &e->spans[0], ts_ns, now_ns, uid);
+	s = &e->spans[i];
+	if (s->to_ns < o->gap_ns && ts_ns >= o->gap_ns && e->gone_ns < ts_ns)
+		return APPTAP_VERDICT_ASK;
 	limit_ns = apptap_scope_has(o->scope, s->uid) ? REASK_TCP_OURS_NS : REASK_FOREIGN_NS;
 	if (ts_ns > s->to_ns + limit_ns && e->gone_ns < ts_ns && i == e->span_count - 1)
 		return APPTAP_VERDICT_ASK;

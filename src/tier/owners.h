@@ -30,6 +30,10 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 void apptap_owners_syn(struct apptap_owners *o, const struct apptap_flow *flow, uint64_t ts_ns,
 		       uint32_t seq);
 
+/* Packets were lost at @now_ns, a SYN may have been among them: what was known must be asked anew.
+ */
+void apptap_owners_gap(struct apptap_owners *o, uint64_t now_ns);
+
 /* All sockets of the scope that existed at @now_ns have been fed: the cold start is over. */
 void apptap_owners_warm(struct apptap_owners *o, uint64_t now_ns);
 

@@ -5,9 +5,11 @@
  * the socket's backlog and is taken before the system call returns, so even a real-time thread on
  * the same CPU finds the socket in no table any more. Its descriptor is still open, for it was this
  * system call that our thread has interrupted on its way out. So we take a duplicate of each TCP
- * descriptor of the app's processes for a moment (pidfd_getfd, 5.6+), and the one that is closed,
- * has the SYN's local port, and connected within the last milliseconds is it. Only processes of the
- * scope are looked into; a stranger's refusal finds nothing there and stays unattributed.
+ * descriptor of the app's processes for a moment (pidfd_getfd, 5.6+), and the one that is closed
+ * and has the SYN's local port is it. A socket whose connection failed long ago keeps its port
+ * number while the port is free for others: so each testifies once for a port, and only while a
+ * thread of its process stands interrupted on this CPU. Only processes of the scope are looked
+ * into; a stranger's refusal finds nothing there and stays unattributed.
  * (tests/kernel/diag_refused_gone.c)
  */
 #include "tier/refused.h"
@@ -18,6 +20,7 @@
 #include <fcntl.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -31,9 +34,16 @@
 #endif
 
 #define PIDS_MAX 256
-#define FRESH_MS 40 /* jiffies are coarse: 10 ms at HZ=100 */
 #define SEARCH_NS (2 * APPTAP_NSEC_PER_MSEC) /* at most this long in one go */
 #define SHARE 8 /* of the time, at most one part in so many */
+
+#define WITNESSES 256 /* sockets that have testified, the last so many */
+#define THREADS_MAX 256
+
+struct witness {
+	uint64_t cookie;
+	uint16_t port;
+};
 
 struct apptap_refused {
 	uid_t uids[APPTAP_SCOPE_UIDS_MAX];
@@ -44,6 +54,8 @@ struct apptap_refused {
 	uint64_t window_ns;
 	uint64_t listed_ns; /* when pids were listed */
 	uint64_t list_cost_ns;
+	struct witness witnesses[WITNESSES];
+	size_t next_witness;
 };
 
 int apptap_refused_new(struct apptap_refused **out, const struct apptap_scope *scope)
@@ -114,9 +126,16 @@ static void list_processes(struct apptap_refused *r, uint64_t now_ns)
 	r->list_cost_ns = r->listed_ns - now_ns;
 }
 
-/* Is it closed, on this port, and did it try to connect just now? An older one would be a trap:
- * it keeps its port number long after the port is free for others. */
-static bool socket_matches(int fd, const struct apptap_flow *flow)
+static bool has_testified(const struct apptap_refused *r, uint64_t cookie, uint16_t port)
+{
+	for (size_t i = 0; i < WITNESSES; i++)
+		if (r->witnesses[i].cookie == cookie && r->witnesses[i].port == port)
+			return true;
+	return false;
+}
+
+/* Is it closed, with this port still in its memory, and has it not testified? */
+static bool socket_matches(const struct apptap_refused *r, int fd, uint16_t port, uint64_t *cookie)
 {
 	struct sockaddr_in6 name = { 0 };
 	struct tcp_info info = { 0 };
@@ -125,19 +144,86 @@ static bool socket_matches(int fd, const struct apptap_flow *flow)
 	socklen_t protocol_len = sizeof(protocol);
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_len) < 0 ||
-	    protocol != IPPROTO_TCP || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-		return false;
-	if (info.tcpi_state != 7 /* TCP_CLOSE */ || info.tcpi_last_ack_recv > FRESH_MS)
+	    protocol != IPPROTO_TCP || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
+	    info.tcpi_state != 7 /* TCP_CLOSE */)
 		return false;
 	len = sizeof(name);
-	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0)
-		return false;
 	/* The port stands at the same place in both families' addresses. */
-	return ntohs(name.sin6_port) == flow->lport;
+	if (getsockname(fd, (struct sockaddr *)&name, &len) < 0 || ntohs(name.sin6_port) != port)
+		return false;
+	len = sizeof(*cookie);
+	return getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &len) == 0 &&
+	       !has_testified(r, *cookie, port);
 }
 
-static bool search_process(pid_t pid, const struct apptap_flow *flow, uint64_t deadline_ns,
-			   uid_t *uid, uint64_t *cookie)
+/* Runnable, and on our CPU: as one is that we have interrupted. */
+static bool thread_is_here(pid_t pid, const char *tid, int cpu)
+{
+	char path[64];
+	char buf[1024];
+	auto_close int fd = -1;
+	const char *p;
+	char state;
+	int at;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%.10s/stat", pid, tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+	if (n <= 0)
+		return false;
+	buf[n] = '\0';
+	p = strrchr(buf, ')'); /* the name before it may hold anything */
+	if (!p || sscanf(p, ") %c", &state) != 1 || state != 'R')
+		return false;
+	for (int field = 2; p && field < 39;
+	     field++) /* 3 is the state, 39 the processor: proc(5) */
+		p = strchr(p + 1, ' ');
+	return p && sscanf(p, "%d", &at) == 1 && at == cpu;
+}
+
+static bool process_is_here(pid_t pid)
+{
+	char path[32];
+	const struct dirent *e;
+	int cpu = sched_getcpu();
+	bool found = false;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	tasks = opendir(path);
+	if (!tasks)
+		return false;
+	for (int i = 0; !found && i < THREADS_MAX && (e = readdir(tasks)); i++)
+		found = e->d_name[0] != '.' && thread_is_here(pid, e->d_name, cpu);
+	closedir(tasks);
+	return found;
+}
+
+/* Does descriptor @name of the process hold the socket? */
+static bool descriptor_matches(const struct apptap_refused *r, int pidfd, int dir, const char *name,
+			       uint16_t port, uid_t *uid, uint64_t *cookie)
+{
+	char target[16] = "";
+	struct stat st;
+	bool found;
+	int fd;
+
+	if (readlinkat(dir, name, target, sizeof(target)) < 8 ||
+	    strncmp(target, "socket:[", 8) != 0)
+		return false;
+	fd = (int)syscall(SYS_pidfd_getfd, pidfd, (int)strtol(name, NULL, 10), 0);
+	if (fd < 0)
+		return false;
+	found = socket_matches(r, fd, port, cookie) && fstat(fd, &st) == 0;
+	if (found)
+		*uid = st.st_uid;
+	close(fd);
+	return found;
+}
+
+static bool search_process(const struct apptap_refused *r, pid_t pid, uint16_t port,
+			   uint64_t deadline_ns, uid_t *uid, uint64_t *cookie)
 {
 	char path[32];
 	auto_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
@@ -149,29 +235,11 @@ static bool search_process(pid_t pid, const struct apptap_flow *flow, uint64_t d
 	fds = pidfd >= 0 ? opendir(path) : NULL;
 	if (!fds)
 		return false;
-	while (!found && (e = readdir(fds)) && apptap_clock_ns(CLOCK_MONOTONIC) < deadline_ns) {
-		char target[16] = "";
-		socklen_t len = sizeof(*cookie);
-		struct stat st;
-		int fd;
-
-		if (e->d_name[0] == '.' ||
-		    readlinkat(dirfd(fds), e->d_name, target, sizeof(target)) < 8 ||
-		    strncmp(target, "socket:[", 8) != 0)
-			continue;
-		fd = (int)syscall(SYS_pidfd_getfd, pidfd, (int)strtol(e->d_name, NULL, 10), 0);
-		if (fd < 0)
-			continue;
-		if (socket_matches(fd, flow) && fstat(fd, &st) == 0) {
-			found = true;
-			*uid = st.st_uid;
-			if (getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &len) < 0)
-				*cookie = st.st_ino;
-		}
-		close(fd);
-	}
+	while (!found && (e = readdir(fds)) && apptap_clock_ns(CLOCK_MONOTONIC) < deadline_ns)
+		found = e->d_name[0] != '.' &&
+			descriptor_matches(r, pidfd, dirfd(fds), e->d_name, port, uid, cookie);
 	closedir(fds);
-	return found;
+	return found && process_is_here(pid);
 }
 
 static bool search_all(struct apptap_refused *r, const struct apptap_flow *flow,
@@ -180,7 +248,7 @@ static bool search_all(struct apptap_refused *r, const struct apptap_flow *flow,
 	for (size_t i = 0; i < r->pid_count; i++) {
 		pid_t pid = r->pids[i];
 
-		if (!search_process(pid, flow, deadline_ns, uid, cookie))
+		if (!search_process(r, pid, flow->lport, deadline_ns, uid, cookie))
 			continue;
 		memmove(&r->pids[1], &r->pids[0], i * sizeof(r->pids[0]));
 		r->pids[0] = pid;
@@ -206,11 +274,13 @@ bool apptap_refused_ask(struct apptap_refused *r, const struct apptap_flow *flow
 	found = search_all(r, flow, now_ns + SEARCH_NS, &uid, &cookie);
 	if (!found) {
 		list_processes(r, now_ns);
-		found = search_all(r, flow, now_ns + SEARCH_NS, &uid, &cookie);
+		found = search_all(r, flow, apptap_clock_ns(CLOCK_MONOTONIC) + SEARCH_NS, &uid,
+				   &cookie);
 	}
 	r->spent_ns += apptap_clock_ns(CLOCK_MONOTONIC) - now_ns;
 	if (!found)
 		return false;
+	r->witnesses[r->next_witness++ % WITNESSES] = (struct witness){ cookie, flow->lport };
 	out->uid = uid;
 	out->cookie = cookie;
 	out->sight = APPTAP_SIGHT_OWNED;

@@ -36,11 +36,13 @@ bool apptap_sighting_queue_push(struct apptap_sighting_queue *q, const struct ap
 	return true;
 }
 
-bool apptap_sighting_queue_pop(struct apptap_sighting_queue *q, struct apptap_sighting *s)
+bool apptap_sighting_queue_pop(struct apptap_sighting_queue *q, uint64_t until_ns,
+			       struct apptap_sighting *s)
 {
 	size_t tail = atomic_load_explicit(&q->tail, memory_order_relaxed);
 
-	if (tail == atomic_load_explicit(&q->head, memory_order_acquire))
+	if (tail == atomic_load_explicit(&q->head, memory_order_acquire) ||
+	    q->slots[tail & q->mask].pkt_ns > until_ns)
 		return false;
 	*s = q->slots[tail & q->mask];
 	atomic_store_explicit(&q->tail, tail + 1, memory_order_release);

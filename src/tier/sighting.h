@@ -18,6 +18,8 @@ struct apptap_sighting {
 	uint64_t cookie; /* the socket's, unique until reboot; an inode from /proc/net; 0: none */
 	uid_t uid; /* APPTAP_UID_NONE unless OWNED or PENDING */
 	enum apptap_sight sight;
+	bool group; /* of a multicast or broadcast address: uid is one of the scope's if any is */
+	bool wildcard; /* of a datagram socket: it is not connected, any peer's flow is its */
 };
 
 /*
@@ -28,7 +30,9 @@ struct apptap_sighting_queue;
 
 int apptap_sighting_queue_new(struct apptap_sighting_queue **out, size_t capacity); /* power of 2 */
 bool apptap_sighting_queue_push(struct apptap_sighting_queue *q, const struct apptap_sighting *s);
-bool apptap_sighting_queue_pop(struct apptap_sighting_queue *q, struct apptap_sighting *s);
+/* The next one, if its packet passed by @until_ns. */
+bool apptap_sighting_queue_pop(struct apptap_sighting_queue *q, uint64_t until_ns,
+			       struct apptap_sighting *s);
 void apptap_sighting_queue_free(struct apptap_sighting_queue *q);
 
 #endif

@@ -26,7 +26,8 @@
 #define HOLD_BYTES (8U << 20)
 #define HOLD_TICK_MS 4
 #define BLOCKS_A_TURN 16
-#define BUSY_FILL 50 /* percent of the ring waiting: no time for questions */
+#define BUSY_FILL 50 /* percent of the ring waiting: little time for questions */
+#define BUSY_ASKS 64 /* for a whole block then */
 #define QUIET_CHECK_NS (500 * APPTAP_NSEC_PER_MSEC)
 #define QUIET_PACKETS 250 /* fewer in such a time, and a port may raise questions again */
 
@@ -48,6 +49,8 @@ struct sockdiag {
 	struct apptap_ring *ring;
 	struct apptap_trigger *trigger; /* NULL: a whole-device capture asks nothing */
 	struct apptap_hold *hold;
+	uint64_t heard_ns; /* the time of the latest packet taken from the ring */
+	uint64_t dropped; /* by the ring, when last looked */
 	int timer;
 	bool timer_armed;
 	bool deaf; /* draining: the filter lets nothing in */
@@ -267,29 +270,46 @@ static int take_packet(struct sockdiag *s, struct apptap_packet *pkt, struct app
 	return keep(s, pkt, c, err);
 }
 
-static void hear(struct sockdiag *s)
+/* What the triggers said of packets up to @until_ns: in step with the packets, for a flow may have
+ * had more owners within one block than its few spans can tell apart. */
+static void hear(struct sockdiag *s, uint64_t until_ns)
 {
 	struct apptap_sighting sighting;
 
-	if (s->trigger)
-		while (apptap_trigger_pop(s->trigger, &sighting))
-			apptap_attribution_see(s->attribution, &sighting);
-	if (s->obituaries)
-		apptap_obituaries_read(s->obituaries, s->deaths, udp_left, s);
+	while (s->trigger && apptap_trigger_pop(s->trigger, until_ns, &sighting))
+		apptap_attribution_see(s->attribution, &sighting);
+	s->heard_ns = MAX(s->heard_ns, until_ns);
+}
+
+/* After a loss nothing is sure that rests on having seen every SYN. */
+static void note_losses(struct sockdiag *s)
+{
+	uint64_t dropped = apptap_ring_dropped(s->ring);
+
+	if (dropped != s->dropped)
+		apptap_attribution_gap(s->attribution, apptap_clock_ns(CLOCK_REALTIME));
+	s->dropped = dropped;
 }
 
 static int take_block(struct sockdiag *s, struct apptap_consumer *c, struct apptap_error *err)
 {
-	bool may_ask = apptap_ring_fill(s->ring) < BUSY_FILL;
+	bool busy = apptap_ring_fill(s->ring) >= BUSY_FILL;
+	uint64_t asked = apptap_attribution_lookups(s->attribution);
 	struct apptap_packet pkt;
 	uint64_t now_ns;
-	int r;
+	int r = 0;
 
-	hear(s);
+	if (s->obituaries)
+		apptap_obituaries_read(s->obituaries, s->deaths, udp_left, s);
 	now_ns = apptap_clock_ns(CLOCK_REALTIME);
-	r = pump(s, c, now_ns, err);
-	while (r >= 0 && apptap_ring_packet(s->ring, &pkt))
+	while (r >= 0 && apptap_ring_packet(s->ring, &pkt)) {
+		bool may_ask =
+			!busy || apptap_attribution_lookups(s->attribution) - asked < BUSY_ASKS;
+
+		if (s->trigger)
+			hear(s, pkt.ts_ns);
 		r = take_packet(s, &pkt, c, now_ns, may_ask, err);
+	}
 	if (r >= 0)
 		r = c->flush(c, err);
 	apptap_ring_release(s->ring);
@@ -335,7 +355,10 @@ static int sockdiag_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 		r = take_block(s, c, err);
 	if (r < 0)
 		return r;
-	hear(s);
+	note_losses(s);
+	hear(s, s->heard_ns);
+	if (s->obituaries)
+		apptap_obituaries_read(s->obituaries, s->deaths, udp_left, s);
 	r = pump(s, c, apptap_clock_ns(CLOCK_REALTIME), err);
 	if (r == 0)
 		r = c->flush(c, err);
@@ -385,7 +408,8 @@ static void sockdiag_counters(const struct apptap_tier *t, struct apptap_tier_co
 		apptap_trigger_counters(s->trigger, &trigger);
 	*out = s->n;
 	out->held = apptap_hold_count(s->hold);
-	out->dropped_kernel = apptap_ring_dropped(s->ring);
+	note_losses(s);
+	out->dropped_kernel = s->dropped;
 	out->lookups = trigger.asked + apptap_attribution_lookups(s->attribution);
 }
 

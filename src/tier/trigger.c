@@ -37,6 +37,8 @@
 /* What only /proc/net knows costs ten times as much: ask once a flow in so long. */
 #define SLOW_ASK_NS (5 * APPTAP_NSEC_PER_MSEC)
 #define SLOW_FLOWS 64
+/* Asking who gets a multicast lists all sockets: at most one part in so many of the time. */
+#define GROUP_SHARE 20
 
 struct port_use {
 	uint32_t window;
@@ -54,6 +56,7 @@ struct worker {
 	bool started;
 	bool realtime;
 	pthread_t thread;
+	struct apptap_scope scope; /* a copy */
 	struct apptap_diag *diag; /* owned */
 	struct apptap_refused *refused; /* owned */
 	struct apptap_sighting_queue *queue; /* owned */
@@ -61,6 +64,7 @@ struct worker {
 	struct slow_flow slow[SLOW_FLOWS];
 	uint32_t window;
 	uint32_t asks;
+	uint64_t group_next_ns; /* the next question about a multicast, not before */
 	_Atomic int32_t busy_port; /* -1: none */
 	_Atomic uint64_t asked;
 	_Atomic uint64_t skipped;
@@ -113,6 +117,13 @@ static bool asked_lately(struct worker *w, const struct apptap_flow *flow, uint6
 	return false;
 }
 
+static void push(struct worker *w, const struct apptap_sighting *s)
+{
+	atomic_fetch_add_explicit(&w->asked, 1, memory_order_relaxed);
+	if (!apptap_sighting_queue_push(w->queue, s))
+		atomic_fetch_add_explicit(&w->lost, 1, memory_order_relaxed);
+}
+
 static void ask(struct worker *w, const struct apptap_dissect *d, bool local_is_src, int ifindex,
 		uint64_t pkt_ns)
 {
@@ -133,9 +144,28 @@ static void ask(struct worker *w, const struct apptap_dissect *d, bool local_is_
 	if (tcp && local_is_src && s.sight == APPTAP_SIGHT_NONE)
 		apptap_refused_ask(w->refused, &flow, &s);
 	s.pkt_ns = pkt_ns;
-	atomic_fetch_add_explicit(&w->asked, 1, memory_order_relaxed);
-	if (!apptap_sighting_queue_push(w->queue, &s))
-		atomic_fetch_add_explicit(&w->lost, 1, memory_order_relaxed);
+	push(w, &s);
+}
+
+/* Multicast and broadcast are delivered to every socket there. */
+static void ask_group(struct worker *w, const struct apptap_dissect *d, uint64_t pkt_ns)
+{
+	struct apptap_sighting s;
+	struct apptap_flow flow;
+
+	apptap_dissect_flow(d, false, &flow);
+	if (port_is_busy(w, flow.lport, pkt_ns))
+		return;
+	if (pkt_ns < w->group_next_ns) {
+		atomic_fetch_add_explicit(&w->skipped, 1, memory_order_relaxed);
+		return;
+	}
+	apptap_diag_ask_group(w->diag, &flow, &w->scope, &s);
+	s.pkt_ns = pkt_ns;
+	/* Some of it in one go is fine; all of the time is not. */
+	if (s.asked_ns - pkt_ns > APPTAP_NSEC_PER_MSEC)
+		w->group_next_ns = s.asked_ns + (s.asked_ns - pkt_ns) * GROUP_SHARE;
+	push(w, &s);
 }
 
 static void look(struct worker *w, struct apptap_view v, const struct sockaddr_ll *from,
@@ -150,7 +180,10 @@ static void look(struct worker *w, struct apptap_view v, const struct sockaddr_l
 	if (!(d.flags & APPTAP_DIS_IP) || (d.flags & APPTAP_DIS_FRAG_LATER) ||
 	    (!(d.flags & APPTAP_DIS_PORTS) && !portless))
 		return;
-	if (from->sll_ifindex == APPTAP_LOOPBACK_IFINDEX) { /* both ends are here */
+	if (from->sll_pkttype == PACKET_MULTICAST || from->sll_pkttype == PACKET_BROADCAST) {
+		if (d.proto == IPPROTO_UDP || d.proto == IPPROTO_UDPLITE)
+			ask_group(w, &d, pkt_ns);
+	} else if (from->sll_ifindex == APPTAP_LOOPBACK_IFINDEX) { /* both ends are here */
 		ask(w, &d, true, from->sll_ifindex, pkt_ns);
 		ask(w, &d, false, from->sll_ifindex, pkt_ns);
 	} else {
@@ -270,6 +303,7 @@ static int open_worker(struct worker *w, const struct apptap_scope *scope,
 {
 	int r = apptap_diag_open(&w->diag, err);
 
+	w->scope = *scope;
 	if (r == 0)
 		r = open_socket(w, filter, err);
 	if (r < 0)
@@ -348,10 +382,10 @@ int apptap_trigger_filter(struct apptap_trigger *t, const struct sock_fprog *fil
 	return 0;
 }
 
-bool apptap_trigger_pop(struct apptap_trigger *t, struct apptap_sighting *s)
+bool apptap_trigger_pop(struct apptap_trigger *t, uint64_t until_ns, struct apptap_sighting *s)
 {
 	for (size_t tried = 0; tried < t->count; tried++) {
-		if (apptap_sighting_queue_pop(t->workers[t->next].queue, s))
+		if (apptap_sighting_queue_pop(t->workers[t->next].queue, until_ns, s))
 			return true;
 		t->next = (t->next + 1) % t->count;
 	}

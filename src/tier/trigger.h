@@ -26,8 +26,8 @@ int apptap_trigger_open(struct apptap_trigger **out, const struct apptap_scope *
 int apptap_trigger_filter(struct apptap_trigger *t, const struct sock_fprog *filter,
 			  struct apptap_error *err);
 
-/* The next sighting of any CPU. false: none is waiting. */
-bool apptap_trigger_pop(struct apptap_trigger *t, struct apptap_sighting *s);
+/* The next sighting, of any CPU, whose packet passed by @until_ns. false: none is waiting. */
+bool apptap_trigger_pop(struct apptap_trigger *t, uint64_t until_ns, struct apptap_sighting *s);
 
 /* A local UDP port too busy to be asked about packet by packet. false: none has become so. */
 bool apptap_trigger_busy(struct apptap_trigger *t, uint16_t *port);
