@@ -268,7 +268,7 @@ bool apptap_process_is_named(const struct apptap_process *p, const char *name)
 	    memcmp(p->comm, name, APPTAP_COMM_MAX) != 0)
 		return false;
 	/* The kernel has cut the name. Where its whole is known, it was compared above and differs:
-	 * "systemd-resolved" must not stand for a "systemd-resolvconf". */
+	 * "systemd-resolved" must not stand for a "systemd-resolvectl". */
 	return strncmp(p->argv0, p->comm, APPTAP_COMM_MAX) != 0 &&
 	       strncmp(p->exe, p->comm, APPTAP_COMM_MAX) != 0;
 }

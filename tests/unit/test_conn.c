@@ -309,6 +309,9 @@ static void test_fragments_follow_their_first(void **state)
 	/* the same number from the peer is another datagram: a record without ports */
 	assert_int_equal(feed(t, later("10.0.0.2", "10.0.0.1", 0x10001), false, 6), 1);
 	assert_int_equal(apptap_conn_table_get(t, 2)->flow.lport, 0);
+	/* and so it is from another sender */
+	assert_int_equal(feed(t, later("10.0.0.3", "10.0.0.2", 0x10001), false, 6), 1);
+	assert_packets(t, 0, 3, 0);
 	/* a number is used again after a while: what is older than reassembly is not followed */
 	assert_int_equal(
 		feed(t, later("10.0.0.1", "10.0.0.2", 0x10001), true, 61 * APPTAP_NSEC_PER_SEC), 0);
@@ -379,6 +382,13 @@ static void test_beyond_max(void **state)
 	assert_int_equal(apptap_conn_table_total(t), 1003);
 	apptap_conn_table_others(t, &others);
 	assert_int_equal(others.connections, 1000);
+	feed(t, udp("10.0.0.1", 9, "10.0.0.3", 53), true, 1);
+	feed(t, udp("10.0.0.4", 53, "10.0.0.1", 9), false, 1);
+	assert_int_equal(apptap_conn_table_total(t), 1005);
+	/* on loopback nobody remembers which end was local: still one connection */
+	feed(t, udp("127.0.0.1", 9, "127.0.0.2", 53), true, 1);
+	feed(t, udp("127.0.0.2", 53, "127.0.0.1", 9), true, 1);
+	assert_int_equal(apptap_conn_table_total(t), 1006);
 	assert_int_equal(others.packets_out, 2000);
 	assert_int_equal(others.packets_in, 1000);
 	assert_int_equal(others.bytes_out, 200000);

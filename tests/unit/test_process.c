@@ -80,7 +80,7 @@ static void test_is_named(void **state)
 	(void)state;
 	assert_true(apptap_process_is_named(&p, "systemd-resolve"));
 	assert_true(apptap_process_is_named(&p, "systemd-resolved"));
-	assert_false(apptap_process_is_named(&p, "systemd-resolvconf"));
+	assert_false(apptap_process_is_named(&p, "systemd-resolvectl"));
 	assert_false(apptap_process_is_named(&p, "systemd"));
 	assert_false(apptap_process_is_named(&p, ""));
 	/* a script: only the cut name is its own */

@@ -29,7 +29,7 @@ static void test_add(void **state)
 static void test_target_kinds(void **state)
 {
 	static const uid_t uids[] = { 5001, 5002, 5001 };
-	static const uid_t none[] = { (uid_t)-1 };
+	static const uid_t half[] = { 5001, (uid_t)-1 };
 	static const uid_t root[] = { 0 };
 	struct people *f = *state;
 
@@ -49,8 +49,9 @@ static void test_target_kinds(void **state)
 	assert_int_equal(f->scope.uid_count, 2);
 	assert_string_equal(f->said, "");
 	assert_int_equal(
-		people_resolve(f, (struct apptap_target){ .uids = none, .uid_count = 1 }, NULL),
+		people_resolve(f, (struct apptap_target){ .uids = half, .uid_count = 2 }, NULL),
 		-EINVAL);
+	assert_int_equal(f->scope.uid_count, 0); /* half a scope is none */
 	assert_int_equal(
 		people_resolve(f, (struct apptap_target){ .uids = root, .uid_count = 1 }, NULL), 0);
 	assert_has(f->said, "UID 0 owns what the system itself sends");
