@@ -42,8 +42,7 @@ static bool read_exe(pid_t pid, char *buf, size_t size)
 	if (deleted)
 		*deleted = '\0';
 	base = strrchr(target, '/');
-	snprintf(buf, size, "%s", base ? base + 1 : target);
-	return true;
+	return snprintf(buf, size, "%s", base ? base + 1 : target) < (int)size;
 }
 
 /* An agent: runs a program of our name (or the very same file) with --agent as first argument. */
