@@ -38,7 +38,8 @@ def recall(lab):
 
 
 def main():
-    modes = {"no capture": None, "tcpdump -i any -w": tcpdump, "apptap": apptap}
+    modes = {"no capture": None, "tcpdump -i any -w": tcpdump,
+             "tcpdump -B 65536": lambda lab: tcpdump(lab, "-B", "65536"), "apptap": apptap}
     rates, cpus = collections.defaultdict(list), collections.defaultdict(list)
     with bench(f"A bystander floods for {SECONDS} s") as lab:
         for _ in range(ROUNDS):

@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """latency.py - from exec to ready, and from Ctrl-C to the end, with few and with many sockets"""
 import collections
+import subprocess
+import time
 
 from common import apptap, bench, ratio, ROUNDS, spread, start, table, tcpdump, together, truth
 
@@ -19,7 +21,13 @@ def main():
     ready, stop = collections.defaultdict(list), collections.defaultdict(list)
     rounds = max(ROUNDS, 5)
     modes = {"tcpdump -i any -w": tcpdump, "apptap": apptap}
+    empty = []
     with bench("Ready after exec, end after Ctrl-C", rounds) as lab:
+        for _ in range(rounds):
+            before = time.monotonic()
+            subprocess.run([*lab.inside("app"), "true"], check=True)
+            empty.append(1000 * (time.monotonic() - before))
+        print(f"  in it: {spread(empty, '{:.1f}')} ms to enter the namespace and start a program")
         for foreign in FOREIGN:
             if foreign:
                 lab.hoard(foreign)

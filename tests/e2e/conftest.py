@@ -1,4 +1,5 @@
 """conftest.py - the lab that end-to-end tests share, and the tiers they run through"""
+import functools
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ sys.path.insert(0, os.path.dirname(__file__))
 import lab as lab_module  # noqa: E402
 
 
+@functools.cache
 def tiers():
     """The tiers that work here, as the program itself says; APPTAP_TIERS overrides."""
     if os.environ.get("APPTAP_TIERS"):

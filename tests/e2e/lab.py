@@ -4,6 +4,7 @@ The app's namespace has veth0 (10.77.0.1, fd77::1) and lo; the far end has 10.77
 and routes to 10.78.1-3.x that are unreachable, prohibited and silent. Everything here ends with the
 Lab, and what a killed run left behind goes when the next one starts.
 """
+import ctypes
 import dataclasses
 import json
 import os
@@ -67,6 +68,14 @@ sysctl -qw net.ipv4.icmp_ratelimit=0
 sysctl -qw net.ipv6.icmp.ratelimit=0
 sysctl -qw net.ipv4.icmp_msgs_per_sec=100000 net.ipv4.icmp_msgs_burst=10000 2>/dev/null || true
 """
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent():
+    """PR_SET_PDEATHSIG: not even a killed test run leaves a capture behind."""
+    LIBC.prctl(1, signal.SIGKILL)
 
 
 class LabError(Exception):
@@ -149,7 +158,7 @@ class Capture:
         self.event, self.stdout = threading.Event(), tempfile.TemporaryFile("w+")
         self.began = time.monotonic()
         self.proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.stdout,
-            stderr=subprocess.PIPE, text=True, errors="replace")
+            stderr=subprocess.PIPE, text=True, errors="replace", preexec_fn=die_with_parent)
         self.reader = threading.Thread(target=self._listen, daemon=True)
         self.reader.start()
 
