@@ -39,14 +39,14 @@ static void say_ready(const struct run *run)
 	if (o->quiet)
 		return;
 	if (ready->whole_device)
-		apptap_terminal_say("capturing the whole device with %s to '%s'", ready->tier,
-				    o->output);
+		apptap_terminal_say("capturing the whole device with %s to %s", ready->tier,
+				    apptap_output_name(o));
 	else
-		apptap_terminal_say("capturing UID %" PRIu32 " (%s)%s with %s to '%s'",
+		apptap_terminal_say("capturing UID %" PRIu32 " (%s)%s with %s to %s",
 				    ready->uid_count ? ready->uids[0].uid : 0,
 				    ready->uid_count ? ready->uids[0].why : "?",
 				    ready->uid_count > 1 ? " and others" : "", ready->tier,
-				    o->output);
+				    apptap_output_name(o));
 	for (uint32_t i = 1; i < ready->uid_count; i++)
 		apptap_terminal_line("  and UID %" PRIu32 " (%s)", ready->uids[i].uid,
 				     ready->uids[i].why);

@@ -21,6 +21,8 @@ struct apptap_result {
 	struct apptap_error error; /* code 0: none */
 };
 
+const char *apptap_output_name(const struct apptap_options *o); /* for the user */
+
 /* Puts the connections with most bytes first. */
 void apptap_summary_sort(struct apptap_result *r);
 

@@ -64,6 +64,11 @@ static int larger_first(const void *a, const void *b)
 	return x < y ? 1 : x > y ? -1 : 0;
 }
 
+const char *apptap_output_name(const struct apptap_options *o)
+{
+	return strcmp(o->output, "-") == 0 ? "stdout" : o->output;
+}
+
 void apptap_summary_sort(struct apptap_result *r)
 {
 	if (r->conn_count)
@@ -112,20 +117,21 @@ void apptap_summary_print(const struct apptap_result *r)
 	char packets[32], bytes[32], conns[32], dropped[32];
 
 	print_table(r);
-	apptap_terminal_say("%s packets (%s) of %s connections in %.1f s, %s '%s'",
+	apptap_terminal_say("%s packet%s (%s) of %s connection%s in %.1f s, written to %s",
 			    apptap_terminal_count(c->packets, packets, sizeof(packets)),
+			    c->packets == 1 ? "" : "s",
 			    apptap_terminal_size(c->bytes, bytes, sizeof(bytes)),
 			    apptap_terminal_count(c->connections, conns, sizeof(conns)),
-			    (double)c->elapsed_ms / 1000, "written to", r->options->output);
+			    c->connections == 1 ? "" : "s", (double)c->elapsed_ms / 1000,
+			    apptap_output_name(r->options));
 	if (c->dropped_kernel)
 		apptap_terminal_say(
-			"%s packets were lost in the kernel before they could be looked at "
-			"(whose they were is not known): a larger -B helps",
+			"lost in the kernel before they could be looked at, whosever they were: "
+			"%s (a larger -B helps)",
 			apptap_terminal_count(c->dropped_kernel, dropped, sizeof(dropped)));
 	if (c->unattributed)
 		apptap_terminal_say(
-			"%s packets had no owner that the kernel would name; they were "
-			"left out",
+			"left out, for the kernel did not name their owner: %s",
 			apptap_terminal_count(c->unattributed, dropped, sizeof(dropped)));
 	if (r->options->verbose)
 		apptap_terminal_line("  seen %" PRIu64 ", kept %" PRIu64 ", of others %" PRIu64

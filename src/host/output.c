@@ -34,6 +34,13 @@ static int complain(const struct apptap_output *o, int code, struct apptap_error
 	folder_of(o->path, o->name, folder, sizeof(folder));
 	switch (code) {
 	case ENOENT:
+		if (o->folder_fd >=
+		    0) { /* it is there, but takes no files: procfs; or was removed */
+			apptap_error_say(err, code, "cannot write '%s': no file can be made there",
+					 o->path);
+			apptap_error_hint(err, "give -o FILE in another folder");
+			break;
+		}
 		apptap_error_say(err, code, "cannot write '%s': there is no folder '%s'", o->path,
 				 folder);
 		apptap_error_hint(err, "make the folder first, or give another -o FILE");
@@ -56,8 +63,13 @@ static int complain(const struct apptap_output *o, int code, struct apptap_error
 				 o->path);
 		apptap_error_hint(err, "give the real path, or a folder of yours");
 		break;
+	case EISDIR:
+		apptap_error_say(err, code, "cannot write '%s': it is a folder", o->path);
+		apptap_error_hint(err, "name a file in it: -o %s/app.pcap", o->path);
+		break;
 	default:
 		apptap_error_set(err, code, "cannot write '%s'", o->path);
+		apptap_error_hint(err, "give another -o FILE");
 	}
 	return -code;
 }
