@@ -1,5 +1,7 @@
 """Exactness, class by class: the app and a bystander do the same at the same time against the same
 servers; nothing of the bystander may be in the file, and nothing of the app may be missing."""
+import warnings
+
 import pytest
 
 import lab as lab_module
@@ -45,5 +47,6 @@ def test_exact(lab, tier, name):
     account(outcome)
     if name.startswith("churn_"):
         rate = sum(r["flows"] / r["seconds"] for r in outcome.results.values())
-        print(f"{name}: {rate:.0f} flows/s beside the captures"
-              + ("" if rate >= 10000 else ": this machine cannot reach 10,000"))
+        print(f"{name}: {rate:.0f} flows/s beside the captures")
+        if rate < 10000:
+            warnings.warn(f"{name}: this machine made {rate:.0f} flows/s, not 10,000", stacklevel=1)
