@@ -45,6 +45,8 @@ struct span {
 	uint64_t cookie;
 	uint64_t from_ns;
 	uint64_t to_ns;
+	uint32_t isn; /* of the connection that it is known to be about, if has_isn */
+	bool has_isn;
 	uid_t uid; /* APPTAP_UID_NONE: there was a socket, its owner is forgotten */
 };
 
@@ -241,6 +243,10 @@ static bool widen_span(struct entry *e, const struct span *s)
 			return false;
 		if (old->uid == APPTAP_UID_NONE)
 			old->uid = s->uid;
+		if (s->has_isn) {
+			old->has_isn = true;
+			old->isn = s->isn;
+		}
 		old->from_ns = MIN(old->from_ns, s->from_ns);
 		old->to_ns = MAX(old->to_ns, s->to_ns);
 		return true;
@@ -277,6 +283,8 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 	struct span span = { .cookie = s->cookie,
 			     .from_ns = s->asked_ns,
 			     .to_ns = s->asked_ns,
+			     .isn = s->isn,
+			     .has_isn = s->is_syn,
 			     .uid = s->sight == APPTAP_SIGHT_OWNED ? s->uid : APPTAP_UID_NONE };
 	struct apptap_flow port;
 	struct entry *e;
@@ -461,6 +469,29 @@ static enum apptap_verdict judge_pending(struct apptap_owners *o, struct entry *
 	return known(e->pending_uid, uid);
 }
 
+/*
+ * The span that speaks for this connection at @ts_ns: one that was asked about its very SYN, or
+ * that began by then. Clocks alone would not do: over veth a TCP packet gets another stamp at each
+ * tap, for the sender's pacing time stands where the stamp would. -1: none, -2: only later ones.
+ */
+static int span_of_connection(const struct entry *e, uint64_t ts_ns)
+{
+	int best = -1;
+
+	for (int i = 0; i < e->span_count; i++) {
+		const struct span *s = &e->spans[i];
+		bool same_syn = s->has_isn && e->syn_ns && s->isn == e->isn;
+
+		if (s->has_isn && e->syn_ns && !same_syn)
+			continue; /* another connection's */
+		if (same_syn || s->from_ns <= ts_ns)
+			best = i;
+		else if (best < 0)
+			return -2;
+	}
+	return best;
+}
+
 static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct entry *e, bool outgoing,
 				     uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
 {
@@ -468,7 +499,10 @@ static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct entry *e, b
 	uint64_t limit_ns;
 	int i;
 
-	if (e->span_count == 0) {
+	i = span_of_connection(e, ts_ns);
+	if (i == -2 && !e->pending_ns) /* seen only later: it may be a later connection's */
+		return judge_near(o, e, &e->spans[e->span_count - 1], ts_ns, now_ns, uid);
+	if (i < 0) {
 		if (e->pending_ns)
 			return judge_pending(o, e, ts_ns, now_ns, uid);
 		if (e->gone_ns < ts_ns)
@@ -478,9 +512,6 @@ static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct entry *e, b
 			return APPTAP_VERDICT_NOBODY;
 		return judge_absent(e, outgoing, ts_ns, now_ns);
 	}
-	i = span_before(e, ts_ns);
-	if (i < 0) /* seen only later: it may be a later connection's */
-		return judge_near(o, e, &e->spans[0], ts_ns, now_ns, uid);
 	s = &e->spans[i];
 	if (s->to_ns < o->gap_ns && ts_ns >= o->gap_ns && e->gone_ns < ts_ns)
 		return APPTAP_VERDICT_ASK;

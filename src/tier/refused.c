@@ -39,6 +39,7 @@
 
 #define WITNESSES 256 /* sockets that have testified, the last so many */
 #define THREADS_MAX 256
+#define NEWEST 64 /* process numbers to try, from the last one given downwards */
 
 struct witness {
 	uint64_t cookie;
@@ -57,23 +58,6 @@ struct apptap_refused {
 	struct witness witnesses[WITNESSES];
 	size_t next_witness;
 };
-
-int apptap_refused_new(struct apptap_refused **out, const struct apptap_scope *scope)
-{
-	struct apptap_refused *r = calloc(1, sizeof(*r));
-
-	if (!r)
-		return -ENOMEM;
-	for (size_t i = 0; i < scope->uid_count; i++)
-		r->uids[r->uid_count++] = scope->uids[i].uid;
-	*out = r;
-	return 0;
-}
-
-void apptap_refused_free(struct apptap_refused *r)
-{
-	free(r);
-}
 
 static bool is_ours(const struct apptap_refused *r, uid_t uid)
 {
@@ -105,25 +89,6 @@ static bool process_is_ours(const struct apptap_refused *r, const char *pid)
 	line = strstr(buf, "\nUid:");
 	return line && sscanf(line, "\nUid:\t%*u\t%*u\t%*u\t%u", &fsuid) == 1 &&
 	       is_ours(r, (uid_t)fsuid);
-}
-
-static void list_processes(struct apptap_refused *r, uint64_t now_ns)
-{
-	DIR *proc;
-	const struct dirent *e;
-
-	if (now_ns < r->listed_ns + r->list_cost_ns * SHARE)
-		return;
-	proc = opendir("/proc");
-	if (!proc)
-		return;
-	r->pid_count = 0;
-	while (r->pid_count < PIDS_MAX && (e = readdir(proc)))
-		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && process_is_ours(r, e->d_name))
-			r->pids[r->pid_count++] = (pid_t)strtol(e->d_name, NULL, 10);
-	closedir(proc);
-	r->listed_ns = apptap_clock_ns(CLOCK_MONOTONIC);
-	r->list_cost_ns = r->listed_ns - now_ns;
 }
 
 static bool has_testified(const struct apptap_refused *r, uint64_t cookie, uint16_t port)
@@ -242,19 +207,93 @@ static bool search_process(const struct apptap_refused *r, pid_t pid, uint16_t p
 	return found && process_is_here(pid);
 }
 
-static bool search_all(struct apptap_refused *r, const struct apptap_flow *flow,
-		       uint64_t deadline_ns, uid_t *uid, uint64_t *cookie)
+static void remember(struct apptap_refused *r, pid_t pid)
+{
+	size_t i = 0;
+
+	while (i < r->pid_count && r->pids[i] != pid)
+		i++;
+	if (i == r->pid_count && r->pid_count < PIDS_MAX)
+		r->pid_count++;
+	memmove(&r->pids[1], &r->pids[0], MIN(i, (size_t)PIDS_MAX - 1) * sizeof(r->pids[0]));
+	r->pids[0] = pid;
+}
+
+static bool search_known(struct apptap_refused *r, const struct apptap_flow *flow,
+			 uint64_t deadline_ns, uid_t *uid, uint64_t *cookie)
 {
 	for (size_t i = 0; i < r->pid_count; i++) {
 		pid_t pid = r->pids[i];
 
 		if (!search_process(r, pid, flow->lport, deadline_ns, uid, cookie))
 			continue;
-		memmove(&r->pids[1], &r->pids[0], i * sizeof(r->pids[0]));
-		r->pids[0] = pid;
+		remember(r, pid);
 		return true;
 	}
 	return false;
+}
+
+/* One that has just begun: while all of /proc is read, another CPU would take it from here. */
+static bool search_newest(struct apptap_refused *r, const struct apptap_flow *flow,
+			  uint64_t deadline_ns, uid_t *uid, uint64_t *cookie)
+{
+	auto_close int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+	char buf[128];
+	char name[16];
+	int last;
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+
+	if (n <= 0)
+		return false;
+	buf[n] = '\0';
+	if (sscanf(buf, "%*s %*s %*s %*s %d", &last) != 1)
+		return false;
+	for (int pid = last; pid > 0 && pid > last - NEWEST; pid--) {
+		snprintf(name, sizeof(name), "%d", pid);
+		if (!process_is_ours(r, name))
+			continue;
+		remember(r, pid);
+		if (search_process(r, pid, flow->lport, deadline_ns, uid, cookie))
+			return true;
+	}
+	return false;
+}
+
+static void list_processes(struct apptap_refused *r, uint64_t now_ns)
+{
+	DIR *proc;
+	const struct dirent *e;
+
+	if (now_ns < r->listed_ns + r->list_cost_ns * SHARE)
+		return;
+	proc = opendir("/proc");
+	if (!proc)
+		return;
+	r->pid_count = 0;
+	while (r->pid_count < PIDS_MAX && (e = readdir(proc)))
+		if (e->d_name[0] >= '1' && e->d_name[0] <= '9' && process_is_ours(r, e->d_name))
+			r->pids[r->pid_count++] = (pid_t)strtol(e->d_name, NULL, 10);
+	closedir(proc);
+	r->listed_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+	r->list_cost_ns = r->listed_ns - now_ns;
+}
+
+int apptap_refused_new(struct apptap_refused **out, const struct apptap_scope *scope)
+{
+	struct apptap_refused *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return -ENOMEM;
+	for (size_t i = 0; i < scope->uid_count; i++)
+		r->uids[r->uid_count++] = scope->uids[i].uid;
+	list_processes(r, apptap_clock_ns(CLOCK_MONOTONIC));
+	*out = r;
+	return 0;
+}
+
+void apptap_refused_free(struct apptap_refused *r)
+{
+	free(r);
 }
 
 bool apptap_refused_ask(struct apptap_refused *r, const struct apptap_flow *flow,
@@ -271,12 +310,10 @@ bool apptap_refused_ask(struct apptap_refused *r, const struct apptap_flow *flow
 	}
 	if (r->spent_ns > APPTAP_NSEC_PER_SEC / SHARE)
 		return false;
-	found = search_all(r, flow, now_ns + SEARCH_NS, &uid, &cookie);
-	if (!found) {
-		list_processes(r, now_ns);
-		found = search_all(r, flow, apptap_clock_ns(CLOCK_MONOTONIC) + SEARCH_NS, &uid,
-				   &cookie);
-	}
+	found = search_known(r, flow, now_ns + SEARCH_NS, &uid, &cookie) ||
+		search_newest(r, flow, now_ns + SEARCH_NS, &uid, &cookie);
+	if (!found)
+		list_processes(r, now_ns); /* for the next time */
 	r->spent_ns += apptap_clock_ns(CLOCK_MONOTONIC) - now_ns;
 	if (!found)
 		return false;

@@ -15,9 +15,11 @@ struct apptap_sighting {
 	struct apptap_flow flow;
 	uint64_t pkt_ns; /* CLOCK_REALTIME of the packet that raised the question; 0: none did */
 	uint64_t asked_ns; /* CLOCK_REALTIME after the answer */
+	uint32_t isn; /* the TCP sequence number of that packet, if is_syn */
 	uint64_t cookie; /* the socket's, unique until reboot; an inode from /proc/net; 0: none */
 	uid_t uid; /* APPTAP_UID_NONE unless OWNED or PENDING */
 	enum apptap_sight sight;
+	bool is_syn;
 	bool group; /* of a multicast or broadcast address: uid is one of the scope's if any is */
 	bool wildcard; /* of a datagram socket: it is not connected, any peer's flow is its */
 };

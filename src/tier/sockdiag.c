@@ -29,6 +29,9 @@
 #define BUSY_FILL 50 /* percent of the ring waiting: little time for questions */
 #define BUSY_ASKS 64 /* for a whole block then */
 #define QUIET_CHECK_NS (500 * APPTAP_NSEC_PER_MSEC)
+#define SLACK_NS                                                                         \
+	(100 * APPTAP_NSEC_PER_USEC) /* by which a trigger's time may be later than ours \
+				      */
 #define QUIET_PACKETS 250 /* fewer in such a time, and a port may raise questions again */
 
 struct quiet_port {
@@ -307,7 +310,7 @@ static int take_block(struct sockdiag *s, struct apptap_consumer *c, struct appt
 			!busy || apptap_attribution_lookups(s->attribution) - asked < BUSY_ASKS;
 
 		if (s->trigger)
-			hear(s, pkt.ts_ns);
+			hear(s, pkt.ts_ns + SLACK_NS);
 		r = take_packet(s, &pkt, c, now_ns, may_ask, err);
 	}
 	if (r >= 0)

@@ -144,6 +144,8 @@ static void ask(struct worker *w, const struct apptap_dissect *d, bool local_is_
 	if (tcp && local_is_src && s.sight == APPTAP_SIGHT_NONE)
 		apptap_refused_ask(w->refused, &flow, &s);
 	s.pkt_ns = pkt_ns;
+	s.is_syn = tcp;
+	s.isn = d->tcp_seq;
 	push(w, &s);
 }
 
