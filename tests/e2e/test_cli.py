@@ -1,8 +1,4 @@
-"""test_cli.py - the program as its user meets it: options, faults, endings, and what is left behind
-
-Every run is in a network namespace of its own, held by a process, so that nothing stays when a test
-dies. UID 5001 sends datagrams to itself over lo; what it sends is told by its payload.
-"""
+"""test_cli.py - the program as its user meets it: options, targets, files, endings, streams"""
 import contextlib
 import fcntl
 import json
@@ -15,176 +11,17 @@ import signal
 import stat
 import struct
 import subprocess
-import sys
-import tempfile
 import termios
 import time
 
 import pytest
 
 import lab
+import program
+from program import UID, WAIT, Holder, Run, gone_within, packets, run, says, sending
+from program import net, tmp, traffic  # noqa: F401  fixtures
 
-APPTAP = lab.APPTAP
-UID = 5001
-WAIT = 15  # seconds until a step counts as stuck
-
-pytestmark = [
-    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
-    pytest.mark.skipif(not os.access(APPTAP, os.X_OK), reason="needs the program: ./dev build"),
-]
-
-SENDER = """
-import os, socket, sys, time
-os.setgid(%d); os.setuid(%d)
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.bind(("127.0.0.1", 0))
-s.connect(s.getsockname())
-s.send(b"first"); s.recv(100)
-print("sending", flush=True)
-while True:
-    s.send(b"apptap-test" + b"x" * int(sys.argv[1])); s.recv(65536)
-    time.sleep(float(sys.argv[2]))
-"""
-
-
-class Holder:
-    """A process that holds namespaces open; they end with it."""
-
-    def __init__(self, *flags):
-        self.proc = subprocess.Popen(
-            ["unshare", *flags, "sh", "-c", "ip link set lo up; echo held; exec sleep infinity"],
-            stdout=subprocess.PIPE, text=True)
-        assert self.proc.stdout.readline() == "held\n"
-
-    def enter(self, *flags):
-        return ["nsenter", "-t", str(self.proc.pid), *flags]
-
-    def sh(self, script, *flags):
-        return subprocess.run(self.enter(*(flags or ("-n",))) + ["sh", "-ec", script], check=True,
-                              capture_output=True, text=True)
-
-    def end(self):
-        self.proc.kill()
-        self.proc.wait()
-        self.proc.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def net():
-    holder = Holder("-n")
-    yield holder
-    holder.end()
-
-
-@pytest.fixture
-def tmp():
-    """A folder that every user may enter, unlike pytest's."""
-    path = tempfile.mkdtemp(prefix="apptap-cli-")
-    os.chmod(path, 0o755)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def sending(net, size=10, every=0.002, uid=UID):
-    with subprocess.Popen(
-            net.enter("-n") + [sys.executable, "-c", SENDER % (uid, uid), str(size), str(every)],
-            stdout=subprocess.PIPE, text=True) as proc:
-        assert proc.stdout.readline() == "sending\n"
-        try:
-            yield proc
-        finally:
-            proc.kill()
-
-
-@pytest.fixture
-def traffic(net):
-    with sending(net) as proc:
-        yield proc
-
-
-class Run:
-    """One apptap; its stderr is read as it comes."""
-
-    def __init__(self, net, *args, flags=("-n",), prefix=(), stdout=subprocess.PIPE, stderr=None,
-                 env=None):
-        self.err = ""
-        self.proc = subprocess.Popen(net.enter(*flags) + [*prefix, APPTAP, *map(str, args)],
-                                     stdin=subprocess.DEVNULL, stdout=stdout,
-                                     stderr=stderr or subprocess.PIPE, env=env)
-
-    def until(self, text):
-        """Reads stderr until @text has come."""
-        end = time.monotonic() + WAIT
-        while text not in self.err:
-            left = end - time.monotonic()
-            ready, _, _ = select.select([self.proc.stderr], [], [], max(left, 0))
-            assert ready, f"no {text!r} within {WAIT} s, only {self.err!r}"
-            got = os.read(self.proc.stderr.fileno(), 4096)
-            assert got, f"ended before {text!r}: {self.err!r}"
-            self.err += got.decode()
-        return self
-
-    def ready(self):
-        return self.until("apptap: capturing")
-
-    def agents(self):
-        """PIDs of all processes below this one."""
-        return children(self.proc.pid)
-
-    def end(self, sig=None):
-        if sig:
-            self.proc.send_signal(sig)
-        try:
-            self.out, err = self.proc.communicate(timeout=WAIT)
-        except subprocess.TimeoutExpired:
-            self.proc.kill()
-            self.proc.communicate()
-            raise
-        self.err += (err or b"").decode()
-        return self.proc.returncode
-
-
-def children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            found = [int(p) for p in f.read().split()]
-    except OSError:
-        return []
-    return found + [below for p in found for below in children(p)]
-
-
-def gone_within(pids, seconds):
-    """Whether all of @pids (pidfds) end in time."""
-    end = time.monotonic() + seconds
-    for fd in pids:
-        if not select.select([fd], [], [], max(end - time.monotonic(), 0))[0]:
-            return False
-    return True
-
-
-def run(net, *args, **kw):
-    """A whole run: exit code, stdout, stderr."""
-    r = Run(net, *args, **kw)
-    code = r.end()
-    return code, (r.out or b"").decode(), r.err
-
-
-def packets(path):
-    """How many packets tshark reads; it complains (and this fails) when the file is cut short."""
-    done = subprocess.run(["tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.number"],
-                          capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "cut short" not in done.stderr
-    return len(done.stdout.splitlines())
-
-
-def says(err, message, hint=None):
-    """stderr ends with one message, and one hint below it."""
-    lines = err.splitlines()
-    assert any(line.startswith("apptap: ") and message in line for line in lines), err
-    if hint is not None:
-        assert lines[-1].startswith("try: ") and hint in lines[-1], err
+pytestmark = program.here
 
 
 # Usage
@@ -440,14 +277,14 @@ def test_interrupt_for_the_whole_group(net, tmp, traffic):
 
 @pytest.mark.parametrize("count", [1, 7, 100])
 @pytest.mark.parametrize("where", ["file", "stdout"])
-def test_count_is_exact(net, tmp, traffic, count, where):
+def test_count_is_exact(net, tmp, count, where):
     path = f"{tmp}/x.pcap"
-    if where == "file":
-        code, _, err = run(net, "--uid", UID, "--local", "-o", path, "-c", count)
-    else:
-        with open(f"{tmp}/pipe.pcap", "wb") as f, Piped(f) as pipe:
-            code, _, err = run(net, "--uid", UID, "--local", "-o", "-", "-c", count, stdout=pipe)
-        path = f"{tmp}/pipe.pcap"
+    with sending(net, every=0):  # as fast as it goes: more come at once than are wanted
+        if where == "file":
+            code, _, err = run(net, "--uid", UID, "--local", "-o", path, "-c", count)
+        else:
+            with open(path, "wb") as f, Piped(f) as pipe:
+                code, _, err = run(net, "--uid", UID, "--local", "-o", "-", "-c", count, stdout=pipe)
     assert code == 0, err
     assert packets(path) == count
 
@@ -608,151 +445,3 @@ def test_status_line(net, tmp, traffic):
     assert len(lines) >= 2, seen
     assert all(len(line) < 40 for line in lines) and b"packets" in lines[0]
     assert re.search(rb"\x1b\[K[^\r]*\r\n", seen)  # taken away before the summary
-
-
-# Rights
-
-
-def test_no_sudo_rights(net, tmp):
-    os.chmod(tmp, 0o777)
-    code, _, err = run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcap",
-                       prefix=("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"))
-    assert code == 1
-    says(err, "needs root", "root")
-    assert not os.path.exists(f"{tmp}/x.pcap")
-
-
-def test_no_sudo_at_all(net, tmp):
-    os.chmod(tmp, 0o777)
-    code, _, err = run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcap",
-                       prefix=("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-                               "env", "PATH=/nowhere"))
-    assert code == 1
-    says(err, "sudo is not installed", "root")
-
-
-@pytest.fixture(params=["use_pty", "!use_pty"])
-def sudoer(request, tmp):
-    """A user who may run sudo, in a mount namespace of our own: the machine's files stay."""
-    if not shutil.which("sudo"):
-        pytest.skip("needs sudo")
-    holder = Holder("-n", "-m")
-    with open("/etc/passwd") as f:
-        passwd = f.read()
-    files = {
-        "passwd": passwd + "apptaptest:*:54321:54321::/:/bin/sh\n",
-        "sudoers": f"Defaults {request.param}\nroot ALL=(ALL) ALL\n"
-                   "apptaptest ALL=(root) NOPASSWD: ALL\n",
-    }
-    for name, text in files.items():
-        with open(f"{tmp}/{name}", "w") as f:
-            f.write(text)
-    os.chmod(f"{tmp}/sudoers", 0o440)
-    shutil.copy(APPTAP, f"{tmp}/apptap")  # the build folder may be closed to others
-    holder.sh(f"mount --bind {tmp}/passwd /etc/passwd; mount --bind {tmp}/sudoers /etc/sudoers",
-              "-m", "-n")
-    os.mkdir(f"{tmp}/out")
-    os.chown(f"{tmp}/out", 54321, 54321)
-    yield holder, request.param
-    holder.end()
-
-
-def as_user(holder, tmp, *args, **kw):
-    r = Run.__new__(Run)
-    r.err = ""
-    r.proc = subprocess.Popen(
-        holder.enter("-n", "-m") + ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups",
-                                    f"{tmp}/apptap", *map(str, args)],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kw)
-    return r
-
-
-def test_by_sudo(sudoer, tmp):
-    holder, _ = sudoer
-    path = f"{tmp}/out/x.pcapng"
-    with sending(holder, size=500):
-        r = as_user(holder, tmp, "--uid", UID, "--local", "-o", path).ready()
-        assert os.stat(path).st_uid == 54321
-        time.sleep(0.5)  # traffic, not synchronisation
-        assert r.end(signal.SIGINT) == 0, r.err
-    said = int(re.search(r"([\d,]+) packets? \(", r.err)[1].replace(",", ""))
-    assert said == packets(path) > 10
-
-
-def test_by_sudo_the_count_is_exact(sudoer, tmp):
-    holder, _ = sudoer
-    with sending(holder):
-        r = as_user(holder, tmp, "--uid", UID, "--local", "-o", f"{tmp}/out/x.pcap", "-c", 33)
-        assert r.end() == 0, r.err
-    assert packets(f"{tmp}/out/x.pcap") == 33
-
-
-def test_by_sudo_a_killed_host_leaves_nothing(sudoer, tmp):
-    holder, _ = sudoer
-    r = as_user(holder, tmp, "--uid", UID, "--local", "-o", f"{tmp}/out/x.pcap").ready()
-    below = [os.pidfd_open(p) for p in r.agents()]
-    assert len(below) >= 2  # sudo and the agent
-    r.end(signal.SIGKILL)
-    assert gone_within(below, 1)
-
-
-def test_by_sudo_full_disk(sudoer, tmp):
-    holder, _ = sudoer
-    holder.sh(f"mount -t tmpfs -o size=64k,uid=54321 none {tmp}/out", "-m", "-n")
-    with sending(holder, size=1000):
-        r = as_user(holder, tmp, "--uid", UID, "--local", "-o", f"{tmp}/out/x.pcap")
-        assert r.end() == 1
-    says(r.err, "No space left", "space")
-    assert packets(f"/proc/{holder.proc.pid}/root{tmp}/out/x.pcap") > 20
-
-
-# What is left behind
-
-
-def test_a_killed_host_leaves_no_agent(net, tmp, traffic):
-    r = Run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcap").ready()
-    agents = [os.pidfd_open(p) for p in r.agents()]
-    assert len(agents) == 1
-    r.end(signal.SIGKILL)
-    assert gone_within(agents, 1)
-    assert packets(f"{tmp}/x.pcap") >= 0  # and the file is whole, for the agent saw its host end
-
-
-def test_a_killed_agent_is_told(net, tmp):
-    r = Run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcap").ready()
-    for pid in r.agents():
-        os.kill(pid, signal.SIGKILL)
-    assert r.end() == 1
-    says(r.err, "the agent ended before it was done")
-
-
-def test_the_agent_keeps_few_rights(net, tmp):
-    r = Run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcap").ready()
-    (agent,) = r.agents()
-    with open(f"/proc/{agent}/status") as f:
-        status = dict(line.split(":\t", 1) for line in f.read().splitlines() if ":\t" in line)
-    assert r.end(signal.SIGINT) == 0
-    kept = {2, 12, 13, 19, 23}  # DAC_READ_SEARCH, NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_NICE
-    for name in ("CapEff", "CapPrm", "CapBnd"):
-        bits = int(status[name], 16)
-        assert {n for n in range(64) if bits >> n & 1} <= kept, name
-    assert status["NoNewPrivs"] == "1"
-
-
-def test_cleanup_ends_a_stuck_agent_and_leaves_a_live_one(net, tmp):
-    os.mkfifo(f"{tmp}/in")
-    hold = os.open(f"{tmp}/in", os.O_RDWR)
-    # Its parent ends at once: the agent is left to init, with a stdin that never ends.
-    stuck = int(subprocess.run(["sh", "-c", f"{APPTAP} --agent <{tmp}/in >/dev/null 2>&1 & echo $!"],
-                               capture_output=True, text=True).stdout)
-    fd = os.pidfd_open(stuck)
-    live = Run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcap").ready()
-    code, out, _ = run(net, "--cleanup", "--local", "--json")
-    assert code == 0
-    got = json.loads(out)
-    assert got["agents_ended"] >= 1 and got["agents_live"] >= 1
-    assert gone_within([fd], 1)
-    assert live.proc.poll() is None and live.end(signal.SIGINT) == 0
-    os.close(hold)
-    code, out, _ = run(net, "--cleanup", "--local")
-    assert code == 0 and "agents without a host: none" in out
