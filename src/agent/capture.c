@@ -18,6 +18,7 @@
 
 #define CONNECTIONS_MAX 16384u /* listed; beyond it they are only counted */
 #define STATUS_MS 250u
+#define STREAM_BATCH_BYTES (4u << 20)
 #define RESCAN_STATUSES 4 /* once a second */
 #define RECORDS_PER_FRAME ((size_t)256)
 
@@ -61,6 +62,7 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 {
 	struct apptap_capture *c = apptap_container_of(consumer, struct apptap_capture, consumer);
 	struct apptap_dissect d;
+	int r;
 
 	if (count_reached(c))
 		return 0;
@@ -68,7 +70,13 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
 	apptap_conn_table_packet(c->conns, &d, pkt->pkttype == PACKET_OUTGOING, pkt->wire_len,
 				 pkt->ts_ns, pkt->uid, NULL);
-	return apptap_sink_packet(c->sink, pkt, err);
+	r = apptap_sink_packet(c->sink, pkt, err);
+	/* A stream's buffer is memory: a tier that hands over a whole ring at once must not fill
+	 * it. */
+	if (r >= 0 && c->cmd.stream &&
+	    apptap_sink_bytes(c->sink) > c->output.sent + STREAM_BATCH_BYTES)
+		r = apptap_agent_output_flush(&c->output, err);
+	return r;
 }
 
 static int take_flush(struct apptap_consumer *consumer, struct apptap_error *err)
