@@ -27,6 +27,9 @@ def tap_results(stdout):
             if planned == 0:
                 yield "skip", "all", plan.group(2) or "no reason given"
             continue
+        if line.startswith("Bail out!"):
+            yield "fail", "end", line[9:].strip()
+            return
         test = TEST_LINE.match(line)
         if not test:
             continue
@@ -51,13 +54,14 @@ def meson(path):
     with open(path, encoding="utf-8") as report:
         for line in report:
             program = json.loads(line)
+            title = program["name"].rpartition(" / ")[2]  # without "project:suite / "
             failed = False
             for result, name, reason in tap_results(program.get("stdout") or ""):
                 failed |= result == "fail"
-                yield result, f"{program['name']}.{name}", reason
+                yield result, f"{title}.{name}", reason
             if program["result"] not in ("OK", "SKIP") and not failed:
                 status = f"{program['result']}, exit status {program['returncode']}"
-                yield "fail", f"{program['name']}.end", status
+                yield "fail", f"{title}.end", status
 
 
 def pytest(path):
