@@ -53,7 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		size_t room, len;
 		void *space = apptap_frame_reader_space(r, &room);
 
-		len = MIN(MIN(chunk, size - at), room);
+		len = MIN(chunk, size - at);
+		len = MIN(len, room);
 		if (!len)
 			abort(); /* a reader that wants more must have room for it */
 		memcpy(space, data + at, len);
