@@ -11,7 +11,7 @@ struct apptap_conn {
 	uint64_t last_ns;
 	uint64_t packets_out, packets_in;
 	uint64_t bytes_out, bytes_in; /* on the wire, from the network header on */
-	uint8_t tcp_flags;	      /* the APPTAP_CONN_* seen so far */
+	uint8_t tcp_flags; /* the APPTAP_CONN_* seen so far */
 };
 
 enum { APPTAP_CONN_SYN = 1, APPTAP_CONN_FIN = 2, APPTAP_CONN_RST = 4 };
@@ -39,7 +39,7 @@ struct apptap_conn_others {
 
 void apptap_conn_table_others(const struct apptap_conn_table *t, struct apptap_conn_others *out);
 
-size_t apptap_conn_table_count(const struct apptap_conn_table *t);   /* records listed */
+size_t apptap_conn_table_count(const struct apptap_conn_table *t); /* records listed */
 uint64_t apptap_conn_table_total(const struct apptap_conn_table *t); /* connections ever seen */
 const struct apptap_conn *apptap_conn_table_get(const struct apptap_conn_table *t, size_t i);
 

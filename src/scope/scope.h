@@ -5,8 +5,8 @@
 #include "base/error.h"
 
 enum apptap_breadth {
-	APPTAP_BREADTH_APP,		 /* the app's UID only */
-	APPTAP_BREADTH_APP_ISOLATED,	 /* and its isolated processes (Android; the same on Linux) */
+	APPTAP_BREADTH_APP, /* the app's UID only */
+	APPTAP_BREADTH_APP_ISOLATED, /* and its isolated processes (Android; the same on Linux) */
 	APPTAP_BREADTH_APP_ISOLATED_DNS, /* and the local stub resolver */
 };
 
@@ -39,9 +39,9 @@ static inline bool apptap_scope_has(const struct apptap_scope *s, uid_t uid)
 
 /* What the user asked for; exactly one of the first five is set. Strings are borrowed. */
 struct apptap_target {
-	const char *name;      /* process name, or a number: a PID */
-	const char *user;      /* user name */
-	const uid_t *uids;     /* count > 0 */
+	const char *name; /* process name, or a number: a PID */
+	const char *user; /* user name */
+	const uid_t *uids; /* count > 0 */
 	size_t uid_count;
 	bool whole_device;
 	enum apptap_breadth breadth;
