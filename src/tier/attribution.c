@@ -70,6 +70,11 @@ void apptap_attribution_free(struct apptap_attribution *a)
 	free(a);
 }
 
+void apptap_attribution_foresee(struct apptap_attribution *a, const struct apptap_sighting *s)
+{
+	apptap_owners_foresee(a->owners, s);
+}
+
 void apptap_attribution_gap(struct apptap_attribution *a, uint64_t now_ns)
 {
 	apptap_owners_gap(a->owners, now_ns);

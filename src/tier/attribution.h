@@ -29,6 +29,9 @@ int apptap_attribution_warm(struct apptap_attribution *a, struct apptap_error *e
 /* An answer that a trigger has got. */
 void apptap_attribution_see(struct apptap_attribution *a, const struct apptap_sighting *s);
 
+/* The same, ahead of its turn in time. */
+void apptap_attribution_foresee(struct apptap_attribution *a, const struct apptap_sighting *s);
+
 /* Packets were lost at @now_ns. */
 void apptap_attribution_gap(struct apptap_attribution *a, uint64_t now_ns);
 

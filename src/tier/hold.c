@@ -52,6 +52,7 @@ bool apptap_hold_push(struct apptap_hold *h, const struct apptap_packet *pkt,
 	p->dissect = *d;
 	p->first_ns = first_ns;
 	p->known = known;
+	p->handed_over = false;
 	p->next = NULL;
 	*h->end = p;
 	h->end = &p->next;

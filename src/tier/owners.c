@@ -39,7 +39,7 @@
 /* How old an answer may be before the kernel is asked again. */
 #define REASK_TCP_OURS_NS (250 * APPTAP_NSEC_PER_MSEC)
 #define REASK_FOREIGN_NS (1 * APPTAP_NSEC_PER_SEC)
-#define COOKIES 8192 /* of which we remember whose socket it was */
+#define COOKIES 65536 /* of which we remember whose socket it was */
 
 struct span {
 	uint64_t cookie;
@@ -278,6 +278,12 @@ static void port_flow(const struct apptap_flow *flow, struct apptap_flow *port)
 	port->family = flow->family;
 }
 
+void apptap_owners_foresee(struct apptap_owners *o, const struct apptap_sighting *s)
+{
+	if (s->sight == APPTAP_SIGHT_OWNED && !s->group)
+		o->sockets[s->cookie % COOKIES] = (struct socket){ s->cookie, s->uid };
+}
+
 void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 {
 	struct span span = { .cookie = s->cookie,
@@ -311,7 +317,7 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 	add_evidence(o, &s->flow, &span);
 	if (span.uid == APPTAP_UID_NONE)
 		return;
-	o->sockets[s->cookie % COOKIES] = (struct socket){ s->cookie, s->uid };
+	apptap_owners_foresee(o, s);
 	if (s->wildcard) {
 		port_flow(&s->flow, &port);
 		add_evidence(o, &port, &span);

@@ -26,6 +26,9 @@ void apptap_owners_free(struct apptap_owners *o);
 /* Feeds what the kernel said. */
 void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s);
 
+/* What an answer that is still to be fed says of its socket: whose it is, whenever that was. */
+void apptap_owners_foresee(struct apptap_owners *o, const struct apptap_sighting *s);
+
 /* A TCP SYN without ACK went by: where @seq is new, a new connection begins on this flow. */
 void apptap_owners_syn(struct apptap_owners *o, const struct apptap_flow *flow, uint64_t ts_ns,
 		       uint32_t seq);

@@ -20,11 +20,15 @@
 #include <fcntl.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
+#include <semaphore.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+
+#include "tier/rtthread.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
@@ -34,7 +38,9 @@
 #endif
 
 #define PIDS_MAX 256
-#define SEARCH_NS (2 * APPTAP_NSEC_PER_MSEC) /* at most this long in one go */
+#define SEARCH_NS (4 * APPTAP_NSEC_PER_MSEC) /* at most this long in one go */
+#define QUESTIONS 256 /* waiting; a power of 2 */
+#define ANSWERS 1024
 #define SHARE 8 /* of the time, at most one part in so many */
 
 #define WITNESSES 256 /* sockets that have testified, the last so many */
@@ -47,6 +53,12 @@ struct witness {
 };
 
 struct apptap_refused {
+	struct apptap_sighting_queue *questions; /* owned: from the trigger */
+	struct apptap_sighting_queue *answers; /* owned: to the reader */
+	sem_t waiting;
+	pthread_t thread;
+	bool started;
+	int cpu;
 	uid_t uids[APPTAP_SCOPE_UIDS_MAX];
 	size_t uid_count;
 	pid_t pids[PIDS_MAX]; /* of the scope, the last one that had an answer first */
@@ -147,11 +159,10 @@ static bool thread_is_here(pid_t pid, const char *tid, int cpu)
 	return p && sscanf(p, "%d", &at) == 1 && at == cpu;
 }
 
-static bool process_is_here(pid_t pid)
+static bool process_is_here(pid_t pid, int cpu)
 {
 	char path[32];
 	const struct dirent *e;
-	int cpu = sched_getcpu();
 	bool found = false;
 	DIR *tasks;
 
@@ -196,6 +207,8 @@ static bool search_process(const struct apptap_refused *r, pid_t pid, uint16_t p
 	bool found = false;
 	DIR *fds;
 
+	if (!process_is_here(pid, r->cpu))
+		return false;
 	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
 	fds = pidfd >= 0 ? opendir(path) : NULL;
 	if (!fds)
@@ -204,7 +217,7 @@ static bool search_process(const struct apptap_refused *r, pid_t pid, uint16_t p
 		found = e->d_name[0] != '.' &&
 			descriptor_matches(r, pidfd, dirfd(fds), e->d_name, port, uid, cookie);
 	closedir(fds);
-	return found && process_is_here(pid);
+	return found;
 }
 
 static void remember(struct apptap_refused *r, pid_t pid)
@@ -278,30 +291,9 @@ static void list_processes(struct apptap_refused *r, uint64_t now_ns)
 	r->list_cost_ns = r->listed_ns - now_ns;
 }
 
-int apptap_refused_new(struct apptap_refused **out, const struct apptap_scope *scope)
-{
-	struct apptap_refused *r = calloc(1, sizeof(*r));
-
-	if (!r)
-		return -ENOMEM;
-	for (size_t i = 0; i < scope->uid_count; i++)
-		r->uids[r->uid_count++] = scope->uids[i].uid;
-	list_processes(r, apptap_clock_ns(CLOCK_MONOTONIC));
-	*out = r;
-	return 0;
-}
-
-void apptap_refused_free(struct apptap_refused *r)
-{
-	free(r);
-}
-
-bool apptap_refused_ask(struct apptap_refused *r, const struct apptap_flow *flow,
-			struct apptap_sighting *out)
+static bool search(struct apptap_refused *r, struct apptap_sighting *s)
 {
 	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
-	uid_t uid = APPTAP_UID_NONE;
-	uint64_t cookie = 0;
 	bool found;
 
 	if (now_ns - r->window_ns > APPTAP_NSEC_PER_SEC) {
@@ -310,17 +302,85 @@ bool apptap_refused_ask(struct apptap_refused *r, const struct apptap_flow *flow
 	}
 	if (r->spent_ns > APPTAP_NSEC_PER_SEC / SHARE)
 		return false;
-	found = search_known(r, flow, now_ns + SEARCH_NS, &uid, &cookie) ||
-		search_newest(r, flow, now_ns + SEARCH_NS, &uid, &cookie);
+	found = search_known(r, &s->flow, now_ns + SEARCH_NS, &s->uid, &s->cookie) ||
+		search_newest(r, &s->flow, now_ns + SEARCH_NS, &s->uid, &s->cookie);
 	if (!found)
 		list_processes(r, now_ns); /* for the next time */
 	r->spent_ns += apptap_clock_ns(CLOCK_MONOTONIC) - now_ns;
 	if (!found)
 		return false;
-	r->witnesses[r->next_witness++ % WITNESSES] = (struct witness){ cookie, flow->lport };
-	out->uid = uid;
-	out->cookie = cookie;
-	out->sight = APPTAP_SIGHT_OWNED;
-	out->asked_ns = apptap_clock_ns(CLOCK_REALTIME);
+	r->witnesses[r->next_witness++ % WITNESSES] = (struct witness){ s->cookie, s->flow.lport };
+	s->sight = APPTAP_SIGHT_OWNED;
+	s->asked_ns = apptap_clock_ns(CLOCK_REALTIME);
 	return true;
+}
+
+static void *work(void *arg)
+{
+	struct apptap_refused *r = arg;
+	struct apptap_sighting s;
+
+	list_processes(r, apptap_clock_ns(CLOCK_MONOTONIC));
+	for (;;) {
+		/* The one place where close() may end this thread. */
+		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+		while (sem_wait(&r->waiting) < 0)
+			;
+		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+		if (apptap_sighting_queue_pop(r->questions, UINT64_MAX, &s) && search(r, &s))
+			apptap_sighting_queue_push(r->answers, &s);
+	}
+	return NULL;
+}
+
+int apptap_refused_open(struct apptap_refused **out, int cpu, const struct apptap_scope *scope,
+			struct apptap_error *err)
+{
+	struct apptap_refused *r = calloc(1, sizeof(*r));
+	int code;
+
+	if (!r)
+		return apptap_error_set(err, ENOMEM, "allocating a search for refused sockets");
+	r->cpu = cpu;
+	sem_init(&r->waiting, 0, 0);
+	for (size_t i = 0; i < scope->uid_count; i++)
+		r->uids[r->uid_count++] = scope->uids[i].uid;
+	if (apptap_sighting_queue_new(&r->questions, QUESTIONS) < 0 ||
+	    apptap_sighting_queue_new(&r->answers, ANSWERS) < 0) {
+		apptap_refused_close(r);
+		return apptap_error_set(err, ENOMEM, "allocating a search for refused sockets");
+	}
+	code = apptap_rtthread_start(&r->thread, cpu, APPTAP_RT_SEARCH, work, r, NULL);
+	if (code) {
+		apptap_refused_close(r);
+		return apptap_error_set(err, code, "starting a search thread");
+	}
+	r->started = true;
+	*out = r;
+	return 0;
+}
+
+void apptap_refused_close(struct apptap_refused *r)
+{
+	if (!r)
+		return;
+	if (r->started) {
+		pthread_cancel(r->thread);
+		pthread_join(r->thread, NULL);
+	}
+	sem_destroy(&r->waiting);
+	apptap_sighting_queue_free(r->questions);
+	apptap_sighting_queue_free(r->answers);
+	free(r);
+}
+
+void apptap_refused_ask(struct apptap_refused *r, const struct apptap_sighting *syn)
+{
+	if (apptap_sighting_queue_push(r->questions, syn))
+		sem_post(&r->waiting);
+}
+
+struct apptap_sighting_queue *apptap_refused_answers(struct apptap_refused *r)
+{
+	return r->answers;
 }

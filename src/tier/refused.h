@@ -7,16 +7,22 @@
 
 struct apptap_refused;
 
-/* @scope is copied: only its users' processes are ever looked into. */
-int apptap_refused_new(struct apptap_refused **out, const struct apptap_scope *scope);
-void apptap_refused_free(struct apptap_refused *r);
+/*
+ * A thread on @cpu, of a priority above all ordinary ones and below the trigger's: what it looks
+ * for must not run on, what asks it must not wait. @scope is copied: only its users' processes are
+ * ever looked into.
+ */
+int apptap_refused_open(struct apptap_refused **out, int cpu, const struct apptap_scope *scope,
+			struct apptap_error *err);
+void apptap_refused_close(struct apptap_refused *r); /* NULL is fine */
 
 /*
- * Looks for the socket that just sent a SYN on @flow among the descriptors of the scope's
- * processes. true: @out says OWNED. Bounded in time; false when there is none, or no time left for
- * it.
+ * To look for the socket that has just sent this SYN among the descriptors of the scope's
+ * processes. Called by the trigger's thread on that CPU; never waits.
  */
-bool apptap_refused_ask(struct apptap_refused *r, const struct apptap_flow *flow,
-			struct apptap_sighting *out);
+void apptap_refused_ask(struct apptap_refused *r, const struct apptap_sighting *syn);
+
+/* Where OWNED sightings come out, for the reader. What is not found does not come. */
+struct apptap_sighting_queue *apptap_refused_answers(struct apptap_refused *r);
 
 #endif

@@ -7,6 +7,7 @@
 struct apptap_sighting_queue {
 	_Alignas(64) _Atomic size_t head; /* next to write; the writer's */
 	_Alignas(64) _Atomic size_t tail; /* next to read; the reader's */
+	size_t scanned; /* shown up to here; the reader's */
 	size_t mask;
 	struct apptap_sighting slots[];
 };
@@ -47,6 +48,18 @@ bool apptap_sighting_queue_pop(struct apptap_sighting_queue *q, uint64_t until_n
 	*s = q->slots[tail & q->mask];
 	atomic_store_explicit(&q->tail, tail + 1, memory_order_release);
 	return true;
+}
+
+void apptap_sighting_queue_scan(struct apptap_sighting_queue *q,
+				void (*each)(const struct apptap_sighting *s, void *arg), void *arg)
+{
+	size_t head = atomic_load_explicit(&q->head, memory_order_acquire);
+	size_t tail = atomic_load_explicit(&q->tail, memory_order_relaxed);
+
+	if (q->scanned - tail > q->mask + 1)
+		q->scanned = tail; /* popped before it was shown */
+	for (; q->scanned != head; q->scanned++)
+		each(&q->slots[q->scanned & q->mask], arg);
 }
 
 void apptap_sighting_queue_free(struct apptap_sighting_queue *q)

@@ -35,6 +35,11 @@ bool apptap_sighting_queue_push(struct apptap_sighting_queue *q, const struct ap
 /* The next one, if its packet passed by @until_ns. */
 bool apptap_sighting_queue_pop(struct apptap_sighting_queue *q, uint64_t until_ns,
 			       struct apptap_sighting *s);
+
+/* Shows each one once, as soon as it is there, and leaves it in the queue; the reader's call. */
+void apptap_sighting_queue_scan(struct apptap_sighting_queue *q,
+				void (*each)(const struct apptap_sighting *s, void *arg),
+				void *arg);
 void apptap_sighting_queue_free(struct apptap_sighting_queue *q);
 
 #endif

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/timerfd.h>
 
 #include "tier/attribution.h"
@@ -24,6 +25,7 @@
 
 #define RING_BYTES (64U << 20)
 #define HOLD_BYTES (8U << 20)
+#define READER_NICE (-20)
 #define HOLD_TICK_MS 4
 #define BLOCKS_A_TURN 16
 #define BUSY_FILL 50 /* percent of the ring waiting: little time for questions */
@@ -218,29 +220,29 @@ static int pump(struct sockdiag *s, struct apptap_consumer *c, uint64_t now_ns,
 		struct apptap_error *err)
 {
 	struct apptap_held *p;
-	int r;
+	bool any = false;
+	int r = 0;
 
-	while ((p = apptap_hold_first(s->hold))) {
-		if (!p->known) {
-			enum apptap_attributed what = apptap_attribution_judge(
-				s->attribution, &p->pkt, &p->dissect, &p->first_ns, now_ns, true);
+	for (p = apptap_hold_first(s->hold); p && r >= 0; p = p->next) {
+		enum apptap_attributed what = APPTAP_ATTR_KEEP;
 
-			if (what == APPTAP_ATTR_HOLD)
-				break;
-			if (what != APPTAP_ATTR_KEEP) {
-				count_lost(s, what);
-				apptap_hold_pop(s->hold);
-				continue;
-			}
-		}
-		r = keep(s, &p->pkt, c, err);
-		if (r == 0)
-			r = c->flush(c, err); /* the copy goes with its place in the queue */
-		if (r < 0)
-			return r;
-		apptap_hold_pop(s->hold);
+		if (!p->known)
+			what = apptap_attribution_judge(s->attribution, &p->pkt, &p->dissect,
+							&p->first_ns, now_ns, true);
+		if (what == APPTAP_ATTR_HOLD)
+			break;
+		if (what == APPTAP_ATTR_KEEP)
+			r = keep(s, &p->pkt, c, err);
+		else
+			count_lost(s, what);
+		p->handed_over = true;
+		any = true;
 	}
-	return 0;
+	if (any && r >= 0)
+		r = c->flush(c, err); /* the copies go with their places in the queue */
+	while ((p = apptap_hold_first(s->hold)) && p->handed_over)
+		apptap_hold_pop(s->hold);
+	return r;
 }
 
 static int take_packet(struct sockdiag *s, struct apptap_packet *pkt, struct apptap_consumer *c,
@@ -284,6 +286,22 @@ static void hear(struct sockdiag *s, uint64_t until_ns)
 	s->heard_ns = MAX(s->heard_ns, until_ns);
 }
 
+static void foresee(const struct apptap_sighting *sighting, void *arg)
+{
+	struct sockdiag *s = arg;
+
+	apptap_attribution_foresee(s->attribution, sighting);
+}
+
+/* The destroy events, and whose the sockets were of which they tell: triggers asked before them. */
+static void hear_deaths(struct sockdiag *s)
+{
+	if (s->obituaries)
+		apptap_obituaries_read(s->obituaries, s->deaths, udp_left, s);
+	if (s->trigger)
+		apptap_trigger_scan(s->trigger, foresee, s);
+}
+
 /* After a loss nothing is sure that rests on having seen every SYN. */
 static void note_losses(struct sockdiag *s)
 {
@@ -302,8 +320,7 @@ static int take_block(struct sockdiag *s, struct apptap_consumer *c, struct appt
 	uint64_t now_ns;
 	int r = 0;
 
-	if (s->obituaries)
-		apptap_obituaries_read(s->obituaries, s->deaths, udp_left, s);
+	hear_deaths(s);
 	now_ns = apptap_clock_ns(CLOCK_REALTIME);
 	while (r >= 0 && apptap_ring_packet(s->ring, &pkt)) {
 		bool may_ask =
@@ -360,8 +377,7 @@ static int sockdiag_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 		return r;
 	note_losses(s);
 	hear(s, s->heard_ns);
-	if (s->obituaries)
-		apptap_obituaries_read(s->obituaries, s->deaths, udp_left, s);
+	hear_deaths(s);
 	r = pump(s, c, apptap_clock_ns(CLOCK_REALTIME), err);
 	if (r == 0)
 		r = c->flush(c, err);
@@ -428,8 +444,10 @@ static void sockdiag_close(struct apptap_tier *t)
 	if (!t)
 		return;
 	s = sockdiag_of(t);
-	apptap_trigger_close(s->trigger);
+	if (s->trigger)
+		apptap_trigger_stop(s->trigger); /* at the same time as the ring */
 	apptap_ring_close(s->ring);
+	apptap_trigger_close(s->trigger);
 	apptap_hold_free(s->hold);
 	apptap_attribution_free(s->attribution);
 	apptap_obituaries_close(s->obituaries);
@@ -569,6 +587,11 @@ static int sockdiag_open(struct apptap_tier **t, const struct apptap_tier_config
 		sockdiag_close(&s->base);
 		return r;
 	}
+	/* Whoever fills the ring has the CPUs too: a reader in the same queue with them comes late.
+	 */
+	if (setpriority(PRIO_PROCESS, 0, READER_NICE) < 0)
+		warn(s,
+		     "no priority for the reader (CAP_SYS_NICE): packets may be lost under load");
 	if (apptap_diag_is_slow(s->diag) && !s->scope->whole_device)
 		warn(s,
 		     "SOCK_DIAG does not answer here: owners come from /proc/net, which misses short-lived sockets");

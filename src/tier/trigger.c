@@ -17,14 +17,13 @@
 #include <linux/if_packet.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "tier/diag.h"
 #include "tier/links.h"
 #include "tier/refused.h"
+#include "tier/rtthread.h"
 
 #define CPUS_MAX 256
 #define QUEUE_SIGHTINGS 16384
@@ -54,7 +53,7 @@ struct worker {
 	int fd; /* owned */
 	int cpu;
 	bool started;
-	bool realtime;
+	bool stopped;
 	pthread_t thread;
 	struct apptap_scope scope; /* a copy */
 	struct apptap_diag *diag; /* owned */
@@ -141,12 +140,12 @@ static void ask(struct worker *w, const struct apptap_dissect *d, bool local_is_
 		return;
 	}
 	apptap_diag_ask(w->diag, &flow, ifindex, &s);
-	if (tcp && local_is_src && s.sight == APPTAP_SIGHT_NONE)
-		apptap_refused_ask(w->refused, &flow, &s);
 	s.pkt_ns = pkt_ns;
 	s.is_syn = tcp;
 	s.isn = d->tcp_seq;
 	push(w, &s);
+	if (tcp && local_is_src && s.sight == APPTAP_SIGHT_NONE)
+		apptap_refused_ask(w->refused, &s);
 }
 
 /* Multicast and broadcast are delivered to every socket there. */
@@ -207,12 +206,21 @@ static uint64_t time_of(struct msghdr *m)
 	return 0;
 }
 
+/* Closing a packet socket waits for every CPU to be done with it: all do so at the same time. */
+static void close_own(void *arg)
+{
+	struct worker *w = arg;
+
+	close(apptap_steal_fd(&w->fd));
+}
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;
 	uint8_t packet[APPTAP_TRIGGER_SNAPLEN];
 	uint8_t control[128] __attribute__((aligned(sizeof(struct cmsghdr))));
 
+	pthread_cleanup_push(close_own, w);
 	for (;;) {
 		struct sockaddr_ll from;
 		struct iovec iov = { packet, sizeof(packet) };
@@ -231,8 +239,10 @@ static void *work(void *arg)
 		if (n > 0)
 			look(w, (struct apptap_view){ packet, (size_t)n }, &from, time_of(&m));
 		else if (n < 0 && errno != EINTR && errno != ENETDOWN)
-			return NULL;
+			break;
 	}
+	pthread_cleanup_pop(0); /* close() in the opener's thread */
+	return NULL;
 }
 
 static int bind_to_all(struct worker *w, struct apptap_error *err)
@@ -272,31 +282,11 @@ static int open_socket(struct worker *w, const struct sock_fprog *filter, struct
 
 static int start_thread(struct worker *w, bool *realtime, struct apptap_error *err)
 {
-	static const struct sched_param lowest = { .sched_priority = 1 };
-	pthread_attr_t attr;
-	cpu_set_t *set;
-	sigset_t all, before;
-	int r;
+	int code = apptap_rtthread_start(&w->thread, w->cpu, APPTAP_RT_TRIGGER, work, w, realtime);
 
-	sigfillset(&all);
-	pthread_attr_init(&attr);
-	pthread_attr_setstacksize(&attr, 256 * 1024);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	r = pthread_create(&w->thread, &attr, work, w);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attr);
-	if (r)
-		return apptap_error_set(err, r, "starting a trigger thread");
+	if (code)
+		return apptap_error_set(err, code, "starting a trigger thread");
 	w->started = true;
-	/* A CPU that is offline now, or not ours to use, leaves the thread to float. */
-	set = CPU_ALLOC(CPUS_MAX);
-	if (set) {
-		CPU_ZERO_S(CPU_ALLOC_SIZE(CPUS_MAX), set);
-		CPU_SET_S(w->cpu, CPU_ALLOC_SIZE(CPUS_MAX), set);
-		pthread_setaffinity_np(w->thread, CPU_ALLOC_SIZE(CPUS_MAX), set);
-		CPU_FREE(set);
-	}
-	*realtime = *realtime && pthread_setschedparam(w->thread, SCHED_FIFO, &lowest) == 0;
 	return 0;
 }
 
@@ -308,11 +298,12 @@ static int open_worker(struct worker *w, const struct apptap_scope *scope,
 	w->scope = *scope;
 	if (r == 0)
 		r = open_socket(w, filter, err);
+	if (r == 0)
+		r = apptap_refused_open(&w->refused, w->cpu, scope, err);
 	if (r < 0)
 		return r;
 	w->ports = calloc(65536, sizeof(*w->ports));
-	if (!w->ports || apptap_refused_new(&w->refused, scope) < 0 ||
-	    apptap_sighting_queue_new(&w->queue, QUEUE_SIGHTINGS) < 0)
+	if (!w->ports || apptap_sighting_queue_new(&w->queue, QUEUE_SIGHTINGS) < 0)
 		return apptap_error_set(err, ENOMEM, "allocating a trigger");
 	return 0;
 }
@@ -387,11 +378,21 @@ int apptap_trigger_filter(struct apptap_trigger *t, const struct sock_fprog *fil
 bool apptap_trigger_pop(struct apptap_trigger *t, uint64_t until_ns, struct apptap_sighting *s)
 {
 	for (size_t tried = 0; tried < t->count; tried++) {
-		if (apptap_sighting_queue_pop(t->workers[t->next].queue, until_ns, s))
+		struct worker *w = &t->workers[t->next];
+
+		if (apptap_sighting_queue_pop(w->queue, until_ns, s) ||
+		    apptap_sighting_queue_pop(apptap_refused_answers(w->refused), until_ns, s))
 			return true;
 		t->next = (t->next + 1) % t->count;
 	}
 	return false;
+}
+
+void apptap_trigger_scan(struct apptap_trigger *t,
+			 void (*each)(const struct apptap_sighting *s, void *arg), void *arg)
+{
+	for (size_t i = 0; i < t->count; i++)
+		apptap_sighting_queue_scan(t->workers[i].queue, each, arg);
 }
 
 bool apptap_trigger_busy(struct apptap_trigger *t, uint16_t *port)
@@ -420,13 +421,20 @@ void apptap_trigger_counters(const struct apptap_trigger *t, struct apptap_trigg
 	}
 }
 
+void apptap_trigger_stop(struct apptap_trigger *t)
+{
+	for (size_t i = 0; i < t->count; i++)
+		if (t->workers[i].started && !t->workers[i].stopped) {
+			pthread_cancel(t->workers[i].thread);
+			t->workers[i].stopped = true;
+		}
+}
+
 void apptap_trigger_close(struct apptap_trigger *t)
 {
 	if (!t)
 		return;
-	for (size_t i = 0; i < t->count; i++)
-		if (t->workers[i].started)
-			pthread_cancel(t->workers[i].thread);
+	apptap_trigger_stop(t);
 	for (size_t i = 0; i < t->count; i++) {
 		struct worker *w = &t->workers[i];
 
@@ -435,7 +443,7 @@ void apptap_trigger_close(struct apptap_trigger *t)
 		if (w->fd >= 0)
 			close(w->fd);
 		apptap_diag_close(w->diag);
-		apptap_refused_free(w->refused);
+		apptap_refused_close(w->refused);
 		apptap_sighting_queue_free(w->queue);
 		free(w->ports);
 	}

@@ -29,10 +29,17 @@ int apptap_trigger_filter(struct apptap_trigger *t, const struct sock_fprog *fil
 /* The next sighting, of any CPU, whose packet passed by @until_ns. false: none is waiting. */
 bool apptap_trigger_pop(struct apptap_trigger *t, uint64_t until_ns, struct apptap_sighting *s);
 
+/* Shows each sighting once, ahead of its turn. */
+void apptap_trigger_scan(struct apptap_trigger *t,
+			 void (*each)(const struct apptap_sighting *s, void *arg), void *arg);
+
 /* A local UDP port too busy to be asked about packet by packet. false: none has become so. */
 bool apptap_trigger_busy(struct apptap_trigger *t, uint16_t *port);
 
 void apptap_trigger_counters(const struct apptap_trigger *t, struct apptap_trigger_counters *out);
+
+/* Begins to close it, without waiting: what was asked so far can still be popped. */
+void apptap_trigger_stop(struct apptap_trigger *t);
 void apptap_trigger_close(struct apptap_trigger *t); /* NULL is fine */
 
 #endif
