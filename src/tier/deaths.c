@@ -37,19 +37,26 @@ void apptap_deaths_free(struct apptap_deaths *d)
 	free(d);
 }
 
-static const struct port *port_of(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
-				  uint16_t rport)
+static const struct port *port_of(const struct apptap_deaths *d, const struct apptap_flow *flow)
 {
-	if (proto == IPPROTO_TCP)
-		return &d->tcp[(uint16_t)(lport ^
-					  rport * 40503U)]; /* golden ratio: spreads pairs */
-	return proto == IPPROTO_UDP ? &d->udp[lport] : &d->other[lport];
+	uint32_t h = flow->lport;
+
+	if (flow->proto == IPPROTO_UDP)
+		return &d->udp[h];
+	if (flow->proto != IPPROTO_TCP)
+		return &d->other[h];
+	/* Two flows in one place cost at worst an answer "cannot tell". The ends of addresses
+	 * differ most, and are the same for IPv4 in either family. */
+	h = (h << 16 | flow->rport) * 2654435761U;
+	h = (h ^ apptap_get_be32(flow->laddr.b + 12)) * 2654435761U;
+	h = (h ^ apptap_get_be32(flow->raddr.b + 12)) * 2654435761U;
+	return &d->tcp[h >> 16];
 }
 
-void apptap_deaths_add(struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint16_t rport,
-		       uint64_t cookie, uint64_t now_ns)
+void apptap_deaths_add(struct apptap_deaths *d, const struct apptap_flow *flow, uint64_t cookie,
+		       uint64_t now_ns)
 {
-	struct port *p = (struct port *)port_of(d, proto, lport, rport);
+	struct port *p = (struct port *)port_of(d, flow);
 
 	p->cookie[p->next] = cookie;
 	p->when_ns[p->next] = now_ns;
@@ -61,10 +68,10 @@ void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns)
 	d->lost_ns = now_ns;
 }
 
-int apptap_deaths_since(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
-			uint16_t rport, uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT])
+int apptap_deaths_since(const struct apptap_deaths *d, const struct apptap_flow *flow,
+			uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT])
 {
-	const struct port *p = port_of(d, proto, lport, rport);
+	const struct port *p = port_of(d, flow);
 	int n = 0;
 
 	if (d->lost_ns >= since_ns)
@@ -75,10 +82,10 @@ int apptap_deaths_since(const struct apptap_deaths *d, uint8_t proto, uint16_t l
 	return n == APPTAP_DEATHS_A_PORT ? -1 : n;
 }
 
-bool apptap_deaths_has(const struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint16_t rport,
+bool apptap_deaths_has(const struct apptap_deaths *d, const struct apptap_flow *flow,
 		       uint64_t cookie)
 {
-	const struct port *p = port_of(d, proto, lport, rport);
+	const struct port *p = port_of(d, flow);
 
 	for (size_t i = 0; i < APPTAP_DEATHS_A_PORT; i++)
 		if (p->when_ns[i] && p->cookie[i] == cookie)
@@ -147,15 +154,19 @@ static int take_death(const struct nlmsghdr *msg, void *arg)
 {
 	const struct reading *r = arg;
 	const struct inet_diag_msg *d = NLMSG_DATA(msg);
-	uint8_t proto;
+	struct apptap_flow flow = { 0 };
 
 	if (msg->nlmsg_len < NLMSG_LENGTH(sizeof(*d)))
 		return 0;
-	proto = protocol_of(msg);
-	apptap_deaths_add(r->deaths, proto, ntohs(d->id.idiag_sport), ntohs(d->id.idiag_dport),
+	flow.proto = protocol_of(msg);
+	flow.lport = ntohs(d->id.idiag_sport);
+	flow.rport = ntohs(d->id.idiag_dport);
+	apptap_addr_set(&flow.laddr, d->idiag_family, d->id.idiag_src);
+	apptap_addr_set(&flow.raddr, d->idiag_family, d->id.idiag_dst);
+	apptap_deaths_add(r->deaths, &flow,
 			  (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0], r->now_ns);
-	if (proto == IPPROTO_UDP && r->udp_left)
-		r->udp_left(r->arg, ntohs(d->id.idiag_sport));
+	if (flow.proto == IPPROTO_UDP && r->udp_left)
+		r->udp_left(r->arg, flow.lport);
 	return 0;
 }
 

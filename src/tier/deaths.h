@@ -3,6 +3,7 @@
 #define APPTAP_TIER_DEATHS_H
 
 #include "base/error.h"
+#include "flow/flow.h"
 
 struct apptap_deaths;
 
@@ -10,11 +11,11 @@ int apptap_deaths_new(struct apptap_deaths **out);
 void apptap_deaths_free(struct apptap_deaths *d);
 
 /*
- * A destroy event read at @now_ns: the socket @cookie had @lport of @proto. @rport tells TCP
- * connections apart, of which a listener's port has many; for all else it does not count.
+ * A destroy event read at @now_ns: @cookie had the local end of @flow. TCP's are told apart by the
+ * whole flow, for a listener's port has many connections; all others by protocol and local port.
  */
-void apptap_deaths_add(struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint16_t rport,
-		       uint64_t cookie, uint64_t now_ns);
+void apptap_deaths_add(struct apptap_deaths *d, const struct apptap_flow *flow, uint64_t cookie,
+		       uint64_t now_ns);
 
 /* Events were lost: nothing is certain about what happened before @now_ns. */
 void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns);
@@ -22,14 +23,14 @@ void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns);
 #define APPTAP_DEATHS_A_PORT 6 /* remembered */
 
 /*
- * The sockets that have left the port since @since_ns. Return: how many are in @cookies, or -1
- * where the log cannot tell (events were lost, or there were more than it remembers).
+ * The sockets that have left the flow (or port) since @since_ns. Return: how many are in @cookies,
+ * or -1 where the log cannot tell (events were lost, or there were more than it remembers).
  */
-int apptap_deaths_since(const struct apptap_deaths *d, uint8_t proto, uint16_t lport,
-			uint16_t rport, uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT]);
+int apptap_deaths_since(const struct apptap_deaths *d, const struct apptap_flow *flow,
+			uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT]);
 
-/* Has @cookie itself left the port? */
-bool apptap_deaths_has(const struct apptap_deaths *d, uint8_t proto, uint16_t lport, uint16_t rport,
+/* Has @cookie itself left it? */
+bool apptap_deaths_has(const struct apptap_deaths *d, const struct apptap_flow *flow,
 		       uint64_t cookie);
 
 /* The kernel's own word of it: SOCK_DIAG's destroy multicast groups. */

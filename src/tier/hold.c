@@ -42,7 +42,8 @@ bool apptap_hold_push(struct apptap_hold *h, const struct apptap_packet *pkt,
 {
 	struct apptap_held *p;
 
-	if (h->bytes + sizeof(*p) + pkt->len > h->max_bytes)
+	/* Half of it is for those that must wait: the others may pass them by. */
+	if (h->bytes + sizeof(*p) + pkt->len > (known ? h->max_bytes / 2 : h->max_bytes))
 		return false;
 	p = malloc(sizeof(*p) + pkt->len);
 	if (!p)

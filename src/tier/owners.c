@@ -391,8 +391,7 @@ static bool may_be_others(const struct apptap_owners *o, const struct entry *e,
 	uint64_t cookies[APPTAP_DEATHS_A_PORT];
 	int n;
 
-	n = apptap_deaths_since(o->deaths, e->flow.proto, e->flow.lport, e->flow.rport, since_ns,
-				cookies);
+	n = apptap_deaths_since(o->deaths, &e->flow, since_ns, cookies);
 	for (int i = 0; i < n; i++) {
 		const struct socket *k = &o->sockets[cookies[i] % COOKIES];
 
@@ -436,7 +435,7 @@ static enum apptap_verdict judge_spans(struct apptap_owners *o, struct entry *e,
 	if (gone_ns >= ts_ns)
 		return judge_near(o, e, s, ts_ns, now_ns, uid);
 	if (!apptap_scope_has(o->scope, s->uid) && ts_ns - s->to_ns < REASK_FOREIGN_NS &&
-	    !apptap_deaths_has(o->deaths, e->flow.proto, e->flow.lport, e->flow.rport, s->cookie))
+	    !apptap_deaths_has(o->deaths, &e->flow, s->cookie))
 		return known(s->uid, uid);
 	return APPTAP_VERDICT_ASK;
 }
@@ -506,7 +505,7 @@ static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct entry *e, b
 	int i;
 
 	i = span_of_connection(e, ts_ns);
-	if (i == -2 && !e->pending_ns) /* seen only later: it may be a later connection's */
+	if (i == -2) /* seen only later: accepted since, or it may be a later connection's */
 		return judge_near(o, e, &e->spans[e->span_count - 1], ts_ns, now_ns, uid);
 	if (i < 0) {
 		if (e->pending_ns)

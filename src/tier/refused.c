@@ -47,6 +47,13 @@
 #define THREADS_MAX 256
 #define NEWEST 64 /* process numbers to try, from the last one given downwards */
 
+#define RECHECK_NS (100 * APPTAP_NSEC_PER_MSEC) /* a process may yet become one of the scope's */
+
+struct stranger {
+	pid_t pid;
+	uint64_t checked_ns;
+};
+
 struct witness {
 	uint64_t cookie;
 	uint16_t port;
@@ -67,6 +74,7 @@ struct apptap_refused {
 	uint64_t window_ns;
 	uint64_t listed_ns; /* when pids were listed */
 	uint64_t list_cost_ns;
+	struct stranger strangers[NEWEST]; /* of the newest, by the low bits of the number */
 	struct witness witnesses[WITNESSES];
 	size_t next_witness;
 };
@@ -246,6 +254,14 @@ static bool search_known(struct apptap_refused *r, const struct apptap_flow *flo
 	return false;
 }
 
+static bool is_known(const struct apptap_refused *r, pid_t pid)
+{
+	for (size_t i = 0; i < r->pid_count; i++)
+		if (r->pids[i] == pid)
+			return true;
+	return false;
+}
+
 /* One that has just begun: while all of /proc is read, another CPU would take it from here. */
 static bool search_newest(struct apptap_refused *r, const struct apptap_flow *flow,
 			  uint64_t deadline_ns, uid_t *uid, uint64_t *cookie)
@@ -262,8 +278,17 @@ static bool search_newest(struct apptap_refused *r, const struct apptap_flow *fl
 	if (sscanf(buf, "%*s %*s %*s %*s %d", &last) != 1)
 		return false;
 	for (int pid = last; pid > 0 && pid > last - NEWEST; pid--) {
+		struct stranger *s = &r->strangers[pid % NEWEST];
+		uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+
+		if (s->pid == pid && now_ns < s->checked_ns + RECHECK_NS)
+			continue;
 		snprintf(name, sizeof(name), "%d", pid);
-		if (!process_is_ours(r, name))
+		if (!process_is_ours(r, name)) {
+			*s = (struct stranger){ pid, now_ns };
+			continue;
+		}
+		if (is_known(r, pid))
 			continue;
 		remember(r, pid);
 		if (search_process(r, pid, flow->lport, deadline_ns, uid, cookie))
