@@ -7,6 +7,7 @@ import pytest
 import lab as lab_module
 
 pytestmark = pytest.mark.usefixtures("need_apptap")
+OUT_OF_ORDER = 0.2	# seconds that a packet may stand after a later one in the file
 
 
 def account(outcome):
@@ -35,6 +36,11 @@ def judge(outcome, *workloads):
     nobody = outcome.report.slots[None]
     if nobody.leaked:
         story += f"no class: {outcome.report.complain(nobody)}\n"
+    order = (f"{outcome.report.late} packets out of time order, "
+             f"by {outcome.report.late_by * 1000:.1f} ms at most")
+    print(order)
+    if outcome.report.late_by > OUT_OF_ORDER:
+        story += f"{order}\n"
     assert not story, f"{story}{outcome.json.get('counters')}"
 
 

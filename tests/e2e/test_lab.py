@@ -66,6 +66,34 @@ def test_one_packet_too_few_too_many_or_a_stranger_is_seen(seen, shared_lab):
         assert len(getattr(total, name)) == len(getattr(expected, name)) + 1, name
 
 
+def shuffled(path, out, step):
+    """The capture with its records in another order: every step-th first, then the next ones."""
+    with open(path, "rb") as f:
+        data = f.read()
+    found, at = [], 24
+    while at < len(data):
+        end = at + 16 + int.from_bytes(data[at + 8:at + 12], "little")
+        found.append(data[at:end])
+        at = end
+    with open(out, "wb") as f:
+        f.write(data[:24] + b"".join(b"".join(found[i::step]) for i in reversed(range(step))))
+
+
+def test_the_order_in_the_file_says_nothing_about_the_owner(seen, shared_lab):
+    outcome, reference = seen
+    start = min(ts for ts, _ in truth.packets(reference[0]))
+    path = shared_lab.file("shuffled.pcap")
+    shuffled(outcome.tool.path, path, 7)
+    plain, mixed = (truth.compare(reference, p, start) for p in (outcome.tool.path, path))
+    for name in ("fragments", "port_reuse", "port_reuse_tcp"):
+        w = lab_module.BY_NAME[name]
+        key = name if name in truth.NAMED else w.slot
+        for count in ("got", "leaked", "extra"):
+            assert getattr(mixed.slots[key], count) == getattr(plain.slots[key], count), name
+    assert len(mixed.slots[None].leaked) == len(plain.slots[None].leaked)
+    assert plain.late_by < 0.2 < mixed.late_by and mixed.late > plain.late
+
+
 def move_port(record):
     """The record with every port of the app's range made one of the bystander's."""
     out = bytearray(record)

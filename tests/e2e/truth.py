@@ -100,8 +100,26 @@ def key_of(pkt):
     return hash(head + pkt[start:at + hole] + pkt[at + hole + 2:])
 
 
+def in_time_order(path):
+    """
+    The packets by their time, and how many were written after a later one, and the furthest by how
+    many seconds. Fragments and turns at a port are told from what came before them, and a capture
+    under load may write its packets slightly out of order.
+    """
+    found, late, late_by, newest = list(packets(path)), 0, 0.0, 0.0
+    for ts, _ in found:
+        if ts < newest:
+            late, late_by = late + 1, max(late_by, newest - ts)
+        newest = max(newest, ts)
+    found.sort(key=lambda packet: packet[0])
+    return found, late, late_by
+
+
 class Owners:
-    """Says of packet after packet whose it is; remembers fragments and turns at a reused port."""
+    """
+    Says of packet after packet, in order of time, whose it is; remembers fragments and turns at a
+    reused port.
+    """
 
     def __init__(self):
         self.fragments = {}
@@ -212,6 +230,7 @@ class Report:
     def __init__(self):
         self.slots = collections.defaultdict(Tally)
         self.unknown = []	# of the reference: the lab itself could not say whose
+        self.late, self.late_by = 0, 0.0    # packets written out of time order; by seconds at most
 
     @property
     def total(self):
@@ -237,14 +256,14 @@ class Report:
 def _of_the_app(path, report, shared, start, end):
     """The app's packets of one reference file as (seconds, packet, key, slot); counts the rest."""
     owners = Owners()
-    for ts, pkt in packets(path):
+    for ts, pkt in in_time_order(path)[0]:
         who, slot = owners.of(pkt) if pkt else (NOBODY, None)
         if who is UNKNOWN and start <= ts <= end:
             report.unknown.append((ts, pkt))
         if who is BYSTANDER:
             report.slots[slot].bystander += start <= ts <= end
-        if slot in NAMED[1:]:
-            shared[key_of(pkt)] = who
+        if slot in NAMED[1:] or pkt and upper(pkt)[3]:
+            shared[key_of(pkt)] = who, slot
         if who is APP:
             yield ts, pkt, key_of(pkt), slot
 
@@ -258,11 +277,13 @@ def compare(reference, output, start=0.0, end=float("inf")):
     for path in reference:
         truth += _of_the_app(path, report, shared, start, end)
     ours, owners = collections.defaultdict(list), Owners()
-    for ts, pkt in packets(output):
+    written, report.late, report.late_by = in_time_order(output)
+    for ts, pkt in written:
         who, slot = owners.of(pkt) if pkt else (NOBODY, None)
         key = key_of(pkt) if pkt else None
-        if slot in NAMED[1:]:
-            who = shared.get(key, who)
+        # Turns, and fragments whose first is not in the file: as the reference, which has all.
+        if slot in NAMED[1:] or who is UNKNOWN:
+            who, slot = shared.get(key, (who, slot))
         if who is APP:
             ours[key].append((ts, pkt, slot))
         else:
