@@ -1,5 +1,6 @@
 """The lab itself: a full capture in the tool's place is caught leaking, a perfect one passes, and
 one packet missing, twice, or a stranger's is seen."""
+import os
 import subprocess
 
 import pytest
@@ -104,3 +105,23 @@ def move_port(record):
             out[i:i + 2] = (port + 10000).to_bytes(2, "big")
     assert out != record
     return bytes(out)
+
+
+# Last: the lab clears what the tests above share.
+def test_a_second_try_has_a_reference_of_its_own(lab, monkeypatch):
+    """The reference of a try that was lost must be gone: it once wrote its packets, by then the
+    second try's, into the new file as well, and everything on lo was there twice."""
+    verdicts = iter([1])
+    real = lab_module.Reference.lost
+    monkeypatch.setattr(lab_module.Reference, "lost",
+                        lambda self, c: next(verdicts, None) or real(c))
+    began = []
+    make = lab.apptap if os.access(lab_module.APPTAP, os.X_OK) else lab.tcpdump
+
+    def tool():
+        began.append([c.argv for c in lab.captures if c.proc.poll() is None])
+        return make()
+    w = lab_module.BY_NAME["loopback_udp"]
+    tally = lab.run([w], tool).tally(w)
+    assert len(began) == 2 and [len(running) for running in began] == [2, 2], began
+    assert (tally.expected, tally.bystander) == (3 * w.count, w.count)
