@@ -5,6 +5,7 @@ import warnings
 import pytest
 
 import lab as lab_module
+import truth
 
 pytestmark = pytest.mark.usefixtures("need_apptap")
 OUT_OF_ORDER = 0.2	# seconds that a packet may stand after a later one in the file
@@ -26,6 +27,12 @@ def faults(outcome, workload, tally):
         return f"{workload.name}: a side sent nothing, so nothing is proven\n"
     if tally.leaked or tally.extra or tally.recall < workload.recall:
         return f"{workload.name}: {outcome.report.complain(tally)}\n"
+    if workload.lasting:
+        server = truth.APP_PORTS[0] + workload.slot * truth.SLOT
+        gone = [p for p in tally.missing if server in truth.ports(p[1])]
+        if gone:
+            return (f"{workload.name}: {len(gone)} missing of a server that lives long, the first: "
+                    f"{truth.words(*gone[0])}\n")
     print(f"{workload.name}: recall {tally.got}/{tally.expected}, leak 0 of {tally.bystander}")
     return ""
 

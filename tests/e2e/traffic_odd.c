@@ -196,6 +196,11 @@ static void go_preexisting(void)
  * One port, two UIDs, one server, in turns: 'A' in the payload is the app's, 'B' the bystander's.
  * A socket's owner is the file-system UID at its making, so one process can take both parts, with
  * no more than a system call between one's close and the other's bind.
+ *
+ * Every turn has its answer before it closes (one that gave up waiting has failed, and fails the
+ * lab), so nothing is on its way when the port changes hands: whose a packet is has one answer,
+ * and the kernel gave it to the socket of whoever its letter names. What is hard for a reader is
+ * that the close and the next bind follow within microseconds of the answer's arrival.
  */
 static int as_uid(bool app, int family, int type, uint16_t port)
 {
@@ -217,8 +222,7 @@ static void reuse_udp(unsigned i, uint16_t port)
 	char buf[64] = { app ? 'A' : 'B' };
 
 	result.flows++;
-	if (i / 4 %
-	    2) { /* this one receives first: the far end is asked from a port of its range */
+	if (i / 4 % 2) { /* receives first: the far end is asked from a port of its own range */
 		char ask[64] = { 'R', (char)(port >> 8), (char)port, app ? 'A' : 'B' };
 		int other = as_uid(app, family, SOCK_DGRAM, (uint16_t)(app ? job.lo : job.peer));
 

@@ -180,6 +180,12 @@ class Owners:
         return UNKNOWN if said in (b"A", b"B") and (said == b"A") != (who is APP) else who
 
 
+def ports(pkt):
+    """Source and destination port; () where there are none."""
+    proto, at, _, later = upper(pkt)
+    return PORTS(pkt, at) if proto in (TCP, UDP, UDPLITE) and not later else ()
+
+
 def address(raw):
     if len(raw) == 4:
         return ".".join(map(str, raw))
