@@ -43,9 +43,9 @@ def test_flood(lab, tier):
     total = outcome.report.total
     print(f"flood {seen['flood']}: recall {total.got}/{total.expected}")
     assert not total.leaked and not total.extra, outcome.report.complain()
-    for w in mix:
+    for w in mix:	# no allowance for the short-lived either
         tally = outcome.tally(w)
-        assert tally.recall >= w.recall, outcome.report.complain(tally)
+        assert tally.expected and tally.got == tally.expected, outcome.report.complain(tally)
     account(outcome)
 
 
@@ -55,8 +55,8 @@ def test_ready_with_many_foreign_sockets(lab, tier):
     outcome = lab.run([w], lambda: lab.apptap(tier=tier))
     judge(outcome, w)
     print(f"ready after {outcome.tool.ready_s:.3f} s, stopped after {outcome.tool.stop_s:.3f} s")
-    assert outcome.tool.ready_s < 1.0	# the figure is 0.5; a loaded machine gets twice that here
-    assert outcome.tool.stop_s < 0.5
+    assert outcome.tool.ready_s < 0.5	# the figure to reach
+    assert outcome.tool.stop_s < 0.25	# the figure is 0.1; a loaded machine gets some more here
 
 
 def test_bulk_download(lab, tier):
