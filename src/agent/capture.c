@@ -7,7 +7,8 @@
 #include <sys/socket.h>
 
 #include "agent/output.h"
-#include "agent/privilege.h"
+#include "agent/priority.h"
+#include "base/privilege.h"
 #include "agent/report.h"
 #include "file/sink.h"
 #include "flow/conn.h"
@@ -270,6 +271,8 @@ int apptap_capture_start(struct apptap_capture **out, const struct apptap_start 
 	c->wire_fd = wire_fd;
 	c->cmd = *cmd;
 	c->reason = "stopped";
+	if (apptap_priority_raise(&drop_err) < 0)
+		warn(c, drop_err.msg);
 	r = set_up(c, file_fd, failure, err);
 	if (r < 0) {
 		apptap_capture_free(c);

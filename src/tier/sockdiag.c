@@ -12,12 +12,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
 
 #include "tier/attribution.h"
 #include "tier/filter.h"
 #include "tier/hold.h"
+#include "tier/quiet.h"
 #include "tier/ring.h"
 #include "tier/sockdiag_probe.h"
 #include "tier/tier.h"
@@ -25,21 +25,13 @@
 
 #define RING_BYTES (64U << 20)
 #define HOLD_BYTES (8U << 20)
-#define READER_NICE (-20)
 #define HOLD_TICK_MS 4
 #define BLOCKS_A_TURN 16
 #define BUSY_FILL 50 /* percent of the ring waiting: little time for questions */
 #define BUSY_ASKS 64 /* for a whole block then */
-#define QUIET_CHECK_NS (500 * APPTAP_NSEC_PER_MSEC)
 #define SLACK_NS                                                                         \
 	(100 * APPTAP_NSEC_PER_USEC) /* by which a trigger's time may be later than ours \
 				      */
-#define QUIET_PACKETS 250 /* fewer in such a time, and a port may raise questions again */
-
-struct quiet_port {
-	uint16_t port;
-	uint32_t packets; /* since the last check */
-};
 
 struct sockdiag {
 	struct apptap_tier base;
@@ -59,11 +51,7 @@ struct sockdiag {
 	int timer;
 	bool timer_armed;
 	bool deaf; /* draining: the filter lets nothing in */
-	struct quiet_port quiet[APPTAP_FILTER_PORTS_MAX];
-	size_t quiet_count;
-	uint8_t is_quiet[65536 / 8]; /* a bit a port */
-	bool quiet_changed;
-	uint64_t quiet_checked_ns;
+	struct apptap_quiet quiet;
 	struct apptap_tier_counters n;
 };
 
@@ -91,11 +79,10 @@ static void warn(const struct sockdiag *s, const char *fmt, ...)
 static int set_filters(struct sockdiag *s, bool ring_too, struct apptap_error *err)
 {
 	int32_t ifindexes[APPTAP_FILTER_IFACES_MAX];
-	uint16_t ports[APPTAP_FILTER_PORTS_MAX];
 	struct apptap_filter_config cfg = { .all_interfaces = s->cfg.interface_count == 0,
 					    .ifindexes = ifindexes,
-					    .quiet_ports = ports,
-					    .quiet_count = s->quiet_count };
+					    .quiet_ports = s->quiet.ports,
+					    .quiet_count = s->quiet.count };
 	struct apptap_filter f;
 	struct sock_fprog prog;
 	int r = 0;
@@ -106,8 +93,6 @@ static int set_filters(struct sockdiag *s, bool ring_too, struct apptap_error *e
 		if (index > 0 && cfg.ifindex_count < ARRAY_SIZE(ifindexes))
 			ifindexes[cfg.ifindex_count++] = index;
 	}
-	for (size_t i = 0; i < s->quiet_count; i++)
-		ports[i] = s->quiet[i].port;
 	if (ring_too) {
 		apptap_filter_ring(&f, &cfg);
 		prog = apptap_filter_prog(&f);
@@ -118,31 +103,8 @@ static int set_filters(struct sockdiag *s, bool ring_too, struct apptap_error *e
 		prog = apptap_filter_prog(&f);
 		r = apptap_trigger_filter(s->trigger, &prog, err);
 	}
-	s->quiet_changed = false;
+	s->quiet.changed = false;
 	return r;
-}
-
-static bool is_quiet(const struct sockdiag *s, uint16_t port)
-{
-	return s->is_quiet[port / 8] & (1 << (port % 8));
-}
-
-static void add_quiet(struct sockdiag *s, uint16_t port)
-{
-	if (is_quiet(s, port) || s->quiet_count == ARRAY_SIZE(s->quiet))
-		return;
-	s->quiet[s->quiet_count++] = (struct quiet_port){ .port = port, .packets = QUIET_PACKETS };
-	s->is_quiet[port / 8] |= (uint8_t)(1 << (port % 8));
-	s->quiet_changed = true;
-}
-
-static void remove_quiet(struct sockdiag *s, size_t i)
-{
-	uint16_t port = s->quiet[i].port;
-
-	s->is_quiet[port / 8] &= (uint8_t) ~(1 << (port % 8));
-	s->quiet[i] = s->quiet[--s->quiet_count];
-	s->quiet_changed = true;
 }
 
 /* A socket of this port has died: the next to take the port must be asked about at once. */
@@ -150,25 +112,7 @@ static void udp_left(void *arg, uint16_t port)
 {
 	struct sockdiag *s = arg;
 
-	if (!is_quiet(s, port))
-		return;
-	for (size_t i = 0; i < s->quiet_count; i++) {
-		if (s->quiet[i].port == port) {
-			remove_quiet(s, i);
-			return;
-		}
-	}
-}
-
-static void count_quiet(struct sockdiag *s, const struct apptap_dissect *d, bool outgoing)
-{
-	uint16_t port = outgoing ? d->sport : d->dport;
-
-	if (!s->quiet_count || !is_quiet(s, port))
-		return;
-	for (size_t i = 0; i < s->quiet_count; i++)
-		if (s->quiet[i].port == port)
-			s->quiet[i].packets++;
+	apptap_quiet_remove(&s->quiet, port);
 }
 
 static int tend_quiet(struct sockdiag *s, uint64_t now_ns, struct apptap_error *err)
@@ -178,17 +122,9 @@ static int tend_quiet(struct sockdiag *s, uint64_t now_ns, struct apptap_error *
 	if (!s->trigger)
 		return 0;
 	while (apptap_trigger_busy(s->trigger, &port))
-		add_quiet(s, port);
-	if (now_ns - s->quiet_checked_ns > QUIET_CHECK_NS) {
-		for (size_t i = s->quiet_count; i-- > 0;) {
-			if (s->quiet[i].packets < QUIET_PACKETS)
-				remove_quiet(s, i);
-			else
-				s->quiet[i].packets = 0;
-		}
-		s->quiet_checked_ns = now_ns;
-	}
-	return s->quiet_changed ? set_filters(s, false, err) : 0;
+		apptap_quiet_add(&s->quiet, port);
+	apptap_quiet_tend(&s->quiet, now_ns);
+	return s->quiet.changed ? set_filters(s, false, err) : 0;
 }
 
 /* ---- judging ---- */
@@ -257,7 +193,7 @@ static int take_packet(struct sockdiag *s, struct apptap_packet *pkt, struct app
 	if (s->scope->whole_device)
 		return keep(s, pkt, c, err);
 	apptap_attribution_note(s->attribution, pkt, &d, &first_ns);
-	count_quiet(s, &d, pkt->pkttype == PACKET_OUTGOING);
+	apptap_quiet_count(&s->quiet, pkt->pkttype == PACKET_OUTGOING ? d.sport : d.dport);
 	what = apptap_attribution_judge(s->attribution, pkt, &d, &first_ns, now_ns, may_ask);
 	if (what == APPTAP_ATTR_HOLD) {
 		if (apptap_hold_push(s->hold, pkt, &d, first_ns, false))
@@ -540,15 +476,17 @@ static int open_parts(struct sockdiag *s, const struct apptap_tier_config *cfg,
 		r = apptap_links_open(&s->links, err);
 	if (r == 0)
 		r = copy_interfaces(s, cfg, err);
-	if (r == 0)
-		r = apptap_ring_open(&s->ring, cfg->ring_bytes ? cfg->ring_bytes : RING_BYTES, err);
 	if (r < 0)
 		return r;
 	if (apptap_deaths_new(&s->deaths) < 0 || apptap_hold_new(&s->hold, HOLD_BYTES) < 0)
 		return apptap_error_set(err, ENOMEM, "allocating the hold queue");
 	r = apptap_attribution_new(&s->attribution, s->scope, s->diag, s->links, s->deaths, err);
+	/* Before the ring: the kernel begins to stamp packets some milliseconds after it is asked,
+	 * and the ring takes longer to make. (tests/kernel/tap_time.c) */
 	if (r == 0 && !s->scope->whole_device)
 		r = open_witnesses(s, err);
+	if (r == 0)
+		r = apptap_ring_open(&s->ring, cfg->ring_bytes ? cfg->ring_bytes : RING_BYTES, err);
 	if (r == 0)
 		r = watch(s, apptap_ring_fd(s->ring), err);
 	if (r == 0)
@@ -587,11 +525,6 @@ static int sockdiag_open(struct apptap_tier **t, const struct apptap_tier_config
 		sockdiag_close(&s->base);
 		return r;
 	}
-	/* Whoever fills the ring has the CPUs too: a reader in the same queue with them comes late.
-	 */
-	if (setpriority(PRIO_PROCESS, 0, READER_NICE) < 0)
-		warn(s,
-		     "no priority for the reader (CAP_SYS_NICE): packets may be lost under load");
 	if (apptap_diag_is_slow(s->diag) && !s->scope->whole_device)
 		warn(s,
 		     "SOCK_DIAG does not answer here: owners come from /proc/net, which misses short-lived sockets");

@@ -24,7 +24,8 @@ static int choose_best(const struct apptap_tier_ops **out, struct apptap_error *
 	size_t len = 0;
 
 	for (size_t i = 0; apptap_tiers[i]; i++) {
-		if (apptap_tiers[i]->probe(&why) == 0) {
+		/* After the last there is no choice: opening it says as much as probing it. */
+		if (!apptap_tiers[i + 1] || apptap_tiers[i]->probe(&why) == 0) {
 			*out = apptap_tiers[i];
 			return 0;
 		}

@@ -1,6 +1,6 @@
 /* privilege.h - what the agent may still do once its sockets are open */
-#ifndef APPTAP_AGENT_PRIVILEGE_H
-#define APPTAP_AGENT_PRIVILEGE_H
+#ifndef APPTAP_BASE_PRIVILEGE_H
+#define APPTAP_BASE_PRIVILEGE_H
 
 #include "base/error.h"
 

@@ -1,5 +1,5 @@
 /* privilege.c - what the agent may still do once its sockets are open */
-#include "agent/privilege.h"
+#include "base/privilege.h"
 
 #include <errno.h>
 #include <linux/capability.h>
