@@ -430,9 +430,9 @@ class Lab:
             if time.monotonic() > deadline:
                 raise LabError("a reference capture does not reach its file")
 
-    def apptap(self, *options, tier="sockdiag", name="out.pcapng"):
+    def apptap(self, *options, tier="sockdiag", name="out.pcapng", env=()):
         path = self.file(name)
-        argv = [APPTAP, "--uid", str(truth.APP_UID), "--local", "--tier", tier, "-v", "--json",
+        argv = ["env", *env, APPTAP, "--uid", str(truth.APP_UID), "--local", "--tier", tier, "-v", "--json",
             "-o", path, *options]
         return self.capture(argv, path)
 
