@@ -135,8 +135,9 @@ int main(int argc, char **argv)
 	start = traffic_now();
 	w->go();
 	printf("{\"flows\": %" PRIu64 ", \"bytes\": %" PRIu64 ", \"failed\": %" PRIu64
-	       ", \"seconds\": %.3f}\n",
-	       result.flows, result.bytes, result.failed, traffic_now() - start);
+	       ", \"seconds\": %.3f, \"changed\": [%.6f, %.6f]}\n",
+	       result.flows, result.bytes, result.failed, traffic_now() - start, result.changed[0],
+	       result.changed[1]);
 	fflush(stdout);
 	/* Sockets kept open by a workload close when the lab says so, or when this process ends. */
 	if (fgets(line, sizeof(line), stdin))

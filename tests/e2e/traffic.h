@@ -30,6 +30,7 @@ struct traffic_result {
 	uint64_t flows;
 	uint64_t bytes;
 	uint64_t failed; /* exchanges without the answer that was due */
+	double changed[2]; /* wall clock before and after sockets changed hands, where they do */
 };
 
 struct traffic_workload {

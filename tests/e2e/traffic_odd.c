@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/fsuid.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Ping sockets: their port is the identifier of the echo. */
@@ -267,6 +268,62 @@ static void go_port_reuse_tcp(void)
 }
 
 /*
+ * Sockets that change hands by fchown(): the kind is the place of its port in a row of GIVEN_KINDS,
+ * bit 0: silent until well after the change; bit 1: the app's, given to the other UID, else root's,
+ * given to the app; bit 2: UDP.
+ */
+enum { GIVEN_KINDS = 8, GIVEN_SILENCE_MS = 600 };
+
+static double wall_clock(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static int given_socket(unsigned i)
+{
+	struct sockaddr_storage a;
+	socklen_t len = traffic_server(&a, V4, i / GIVEN_KINDS, PORT_ECHO);
+	int fd;
+
+	if (i & 2)
+		setfsuid(job.uid);
+	fd = traffic_bound(AF_INET, i & 4 ? SOCK_DGRAM : SOCK_STREAM, 0, (uint16_t)(job.lo + i));
+	setfsuid(0);
+	if (connect(fd, (struct sockaddr *)&a, len) < 0)
+		traffic_die("connect");
+	traffic_exchange(fd, 50, 50);
+	return fd;
+}
+
+static void go_given(void)
+{
+	int fds[GIVEN_KINDS * 8];
+	unsigned n = job.count < GIVEN_KINDS * 8 ? job.count : GIVEN_KINDS * 8;
+
+	for (unsigned i = 0; i < n; i++)
+		fds[i] = given_socket(i);
+	poll(NULL, 0, 100); /* so that what was before is known to be before */
+	result.changed[0] = wall_clock();
+	for (unsigned i = 0; i < n; i++) {
+		if (fchown(fds[i], i & 2 ? job.other : job.uid, (gid_t)-1) < 0)
+			traffic_die("fchown");
+	}
+	result.changed[1] = wall_clock();
+	for (unsigned ms = 0; ms < 2 * GIVEN_SILENCE_MS; ms += 20) {
+		for (unsigned i = 0; i < n; i++) {
+			if (!(i & 1) || ms > GIVEN_SILENCE_MS)
+				traffic_exchange(fds[i], 60, 60);
+		}
+		poll(NULL, 0, 20);
+	}
+	for (unsigned i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+/*
  * Many sockets, held until the end: UDP ones, and TCP connections with both ends here. A process
  * may not open them all: job.port numbers those that share the work.
  */
@@ -336,6 +393,7 @@ const struct traffic_workload traffic_odd[] = {
 	{ "preexisting", setup_preexisting, go_preexisting, false, false },
 	{ "port_reuse", NULL, go_port_reuse, false, true },
 	{ "port_reuse_tcp", NULL, go_port_reuse_tcp, false, true },
+	{ "given", NULL, go_given, false, true },
 	{ "hoard", setup_hoard, go_hoard, false, false },
 	{ "filler", NULL, go_filler, false, false },
 	{ 0 },

@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -273,6 +275,20 @@ static void setup_inbound(void)
 	}
 }
 
+/*
+ * Another user listens, as with socket activation: the listener was made before the change of UID,
+ * and whoever accepts a connection owns it.
+ */
+static void setup_accepted(void)
+{
+	setfsuid(job.other);
+	setup_inbound();
+	setfsuid(0);
+	if (setresgid(job.uid, job.uid, job.uid) < 0 || setresuid(job.uid, job.uid, job.uid) < 0)
+		traffic_die("changing the UID");
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* the change of UID took it back */
+}
+
 static void go_inbound(void)
 {
 	char c;
@@ -325,6 +341,7 @@ const struct traffic_workload traffic_tcp[] = {
 	{ "refused", NULL, go_refused, false, false },
 	{ "unreachable", NULL, go_unreachable, false, false },
 	{ "inbound_tcp", setup_inbound, go_inbound, false, false },
+	{ "accepted", setup_accepted, go_inbound, false, true },
 	{ "inbound_tcp_far", NULL, go_inbound_client, false, false },
 	{ 0 },
 };
