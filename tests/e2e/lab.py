@@ -432,8 +432,8 @@ class Lab:
 
     def apptap(self, *options, tier="sockdiag", name="out.pcapng", env=()):
         path = self.file(name)
-        argv = ["env", *env, APPTAP, "--uid", str(truth.APP_UID), "--local", "--tier", tier, "-v", "--json",
-            "-o", path, *options]
+        argv = ["env", *env, APPTAP, "--uid", str(truth.APP_UID), "--local", "--tier", tier, "-v",
+            "--json", "-o", path, *options]
         return self.capture(argv, path)
 
     def tcpdump(self, *options, name="tool.pcap"):
