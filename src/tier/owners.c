@@ -23,11 +23,14 @@
 #include <sys/random.h>
 
 #define SPANS 4
+#define GONES 4
 #define NIL UINT32_MAX
 
-/* An answer this soon after its packet is about the socket that sent or got it: on the CPU of the
- * sender nothing of it can have run in between. (tests/kernel/tap_preempt.c) */
-#define PROMPT_NS (500 * APPTAP_NSEC_PER_USEC)
+/* An answer this soon after its packet is about the socket that sent it: on the CPU of the sender
+ * nothing of it can have run in between (tests/kernel/tap_preempt.c). Who got it may have gone on,
+ * on another CPU, and have closed its socket within the time that a wake-up takes. */
+#define PROMPT_OUT_NS (500 * APPTAP_NSEC_PER_USEC)
+#define PROMPT_IN_NS (50 * APPTAP_NSEC_PER_USEC)
 /* Destroy events pass through a kernel work queue, sightings through ours: wait for them so long.
  */
 #define GRACE_NS (20 * APPTAP_NSEC_PER_MSEC)
@@ -39,6 +42,9 @@
 /* How old an answer may be before the kernel is asked again. */
 #define REASK_TCP_OURS_NS (250 * APPTAP_NSEC_PER_MSEC)
 #define REASK_FOREIGN_NS (1 * APPTAP_NSEC_PER_SEC)
+/* Destroy events of UDP are told within 0.2 ms. (tests/kernel/diag_destroy.c) */
+#define UDP_DEATH_NS (2 * APPTAP_NSEC_PER_MSEC)
+#define SOON_NS (1 * APPTAP_NSEC_PER_MSEC)
 #define COOKIES 65536 /* of which we remember whose socket it was */
 
 struct span {
@@ -53,7 +59,7 @@ struct span {
 struct entry {
 	struct apptap_flow flow;
 	struct span spans[SPANS]; /* by from_ns */
-	uint64_t gone_ns; /* last time that the kernel had no socket for it; 0: never */
+	uint64_t gone_ns[GONES]; /* when the kernel had no socket for it, the latest first */
 	uint64_t syn_ns; /* TCP: when this connection began; 0: before we looked */
 	uint64_t pending_ns; /* TCP: when pending_uid's listener was seen to have it */
 	uid_t pending_uid;
@@ -67,6 +73,7 @@ struct entry {
 
 struct socket {
 	uint64_t cookie;
+	uint64_t first_ns; /* when it was first seen to be there */
 	uid_t uid;
 };
 
@@ -278,16 +285,40 @@ static void port_flow(const struct apptap_flow *flow, struct apptap_flow *port)
 	port->family = flow->family;
 }
 
+static void note_gone(struct entry *e, uint64_t ns)
+{
+	if (ns <= e->gone_ns[0])
+		return;
+	memmove(&e->gone_ns[1], &e->gone_ns[0], (GONES - 1) * sizeof(e->gone_ns[0]));
+	e->gone_ns[0] = ns;
+}
+
+/* From when on the answer holds: from its packet on, if it came promptly. */
+static uint64_t since(const struct apptap_sighting *s)
+{
+	uint64_t limit_ns = s->outgoing ? PROMPT_OUT_NS : PROMPT_IN_NS;
+
+	if (s->pkt_ns && s->pkt_ns <= s->asked_ns && s->asked_ns - s->pkt_ns <= limit_ns)
+		return s->pkt_ns;
+	return s->asked_ns;
+}
+
 void apptap_owners_foresee(struct apptap_owners *o, const struct apptap_sighting *s)
 {
-	if (s->sight == APPTAP_SIGHT_OWNED && !s->group)
-		o->sockets[s->cookie % COOKIES] = (struct socket){ s->cookie, s->uid };
+	struct socket *k = &o->sockets[s->cookie % COOKIES];
+
+	if (s->sight != APPTAP_SIGHT_OWNED || s->group)
+		return;
+	if (k->cookie != s->cookie)
+		*k = (struct socket){ s->cookie, s->asked_ns, s->uid };
+	k->first_ns = MIN(k->first_ns, since(s));
+	k->uid = s->uid;
 }
 
 void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 {
 	struct span span = { .cookie = s->cookie,
-			     .from_ns = s->asked_ns,
+			     .from_ns = since(s),
 			     .to_ns = s->asked_ns,
 			     .isn = s->isn,
 			     .has_isn = s->is_syn,
@@ -296,8 +327,7 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 	struct entry *e;
 
 	if (s->sight == APPTAP_SIGHT_NONE) {
-		e = get(o, &s->flow);
-		e->gone_ns = MAX(e->gone_ns, s->asked_ns);
+		note_gone(get(o, &s->flow), s->asked_ns);
 		return;
 	}
 	if (s->sight == APPTAP_SIGHT_PENDING) {
@@ -308,12 +338,10 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 	}
 	e = get(o, &s->flow);
 	if (s->sight == APPTAP_SIGHT_ORPHAN && e->pending_ns && !e->span_count) {
-		e->gone_ns = MAX(e->gone_ns,
-				 s->asked_ns); /* closed unseen: its listener's word stands */
+		/* Closed before anybody saw it accepted: its listener's word stands. */
+		note_gone(e, s->asked_ns);
 		return;
 	}
-	if (s->pkt_ns && s->pkt_ns <= s->asked_ns && s->asked_ns - s->pkt_ns <= PROMPT_NS)
-		span.from_ns = s->pkt_ns;
 	add_evidence(o, &s->flow, &span);
 	if (span.uid == APPTAP_UID_NONE)
 		return;
@@ -383,9 +411,12 @@ static enum apptap_verdict judge_absent(struct entry *e, bool outgoing, uint64_t
 	return APPTAP_VERDICT_UNKNOWN;
 }
 
-/* May a socket have left @e's local port since, whose packets we must not take for those of @s? */
+/*
+ * May a socket have left @e's local port since, whose packets we must not take for those of @s?
+ * One that was first seen after @born_ns is none: it did not live yet.
+ */
 static bool may_be_others(const struct apptap_owners *o, const struct entry *e,
-			  const struct span *s, uint64_t since_ns)
+			  const struct span *s, uint64_t since_ns, uint64_t born_ns)
 {
 	bool ours = apptap_scope_has(o->scope, s->uid);
 	uint64_t cookies[APPTAP_DEATHS_A_PORT];
@@ -397,10 +428,29 @@ static bool may_be_others(const struct apptap_owners *o, const struct entry *e,
 
 		if (cookies[i] == s->cookie)
 			continue;
-		if (k->cookie != cookies[i] || apptap_scope_has(o->scope, k->uid) != ours)
+		if (k->cookie != cookies[i])
+			return true;
+		if (k->first_ns <= born_ns && apptap_scope_has(o->scope, k->uid) != ours)
 			return true;
 	}
 	return n < 0;
+}
+
+/*
+ * Was @s the last to have the flow before @ts_ns? It was, if shortly after the packet no socket had
+ * it at all: then whoever came next came later still. So the answer to a request is told from the
+ * next owner's traffic when it finds its socket closed just now.
+ */
+static bool was_last(const struct apptap_owners *o, const struct entry *e, const uint64_t *gone_ns,
+		     const struct span *s, const struct span *next, uint64_t ts_ns)
+{
+	for (int i = GONES - 1; i >= 0; i--) {
+		if (gone_ns[i] < ts_ns || gone_ns[i] > ts_ns + SOON_NS)
+			continue;
+		return (!next || next->from_ns > gone_ns[i]) && s->to_ns <= gone_ns[i] &&
+		       !may_be_others(o, e, s, s->to_ns, gone_ns[i]);
+	}
+	return false;
 }
 
 /* No span holds @ts_ns, the nearest is @s: had anybody else the port between them? */
@@ -410,13 +460,15 @@ static enum apptap_verdict judge_near(const struct apptap_owners *o, const struc
 {
 	if (fresh(ts_ns, now_ns, GRACE_NS))
 		return APPTAP_VERDICT_WAIT;
-	if (ts_ns > s->to_ns + LINGER_NS || may_be_others(o, e, s, MIN(ts_ns, s->to_ns)))
+	if (ts_ns > s->to_ns + LINGER_NS ||
+	    may_be_others(o, e, s, MIN(ts_ns, s->to_ns), UINT64_MAX))
 		return APPTAP_VERDICT_UNKNOWN;
 	return known(s->uid, uid);
 }
 
-static enum apptap_verdict judge_spans(struct apptap_owners *o, struct entry *e, uint64_t gone_ns,
-				       uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
+static enum apptap_verdict judge_spans(struct apptap_owners *o, struct entry *e,
+				       const uint64_t *gone_ns, uint64_t ts_ns, uint64_t now_ns,
+				       uid_t *uid)
 {
 	int i = span_before(e, ts_ns);
 	const struct span *s = i >= 0 ? &e->spans[i] : NULL;
@@ -424,6 +476,11 @@ static enum apptap_verdict judge_spans(struct apptap_owners *o, struct entry *e,
 
 	if (s && ts_ns <= s->to_ns)
 		return known(s->uid, uid);
+	if (s && was_last(o, e, gone_ns, s, next, ts_ns)) {
+		if (fresh(ts_ns, now_ns, UDP_DEATH_NS))
+			return APPTAP_VERDICT_WAIT;
+		return known(s->uid, uid);
+	}
 	if (s && next) {
 		/* It changed hands somewhere between; that matters only if one of them is ours. */
 		if (apptap_scope_has(o->scope, s->uid) != apptap_scope_has(o->scope, next->uid))
@@ -432,7 +489,7 @@ static enum apptap_verdict judge_spans(struct apptap_owners *o, struct entry *e,
 	}
 	if (next)
 		return judge_near(o, e, next, ts_ns, now_ns, uid);
-	if (gone_ns >= ts_ns)
+	if (gone_ns[0] >= ts_ns)
 		return judge_near(o, e, s, ts_ns, now_ns, uid);
 	if (!apptap_scope_has(o->scope, s->uid) && ts_ns - s->to_ns < REASK_FOREIGN_NS &&
 	    !apptap_deaths_has(o->deaths, &e->flow, s->cookie))
@@ -443,13 +500,13 @@ static enum apptap_verdict judge_spans(struct apptap_owners *o, struct entry *e,
 static enum apptap_verdict judge_datagram(struct apptap_owners *o, struct entry *e, bool outgoing,
 					  uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
 {
-	uint64_t gone_ns = e->gone_ns;
+	const uint64_t *gone_ns = e->gone_ns;
 	struct apptap_flow port;
 	struct entry *p;
 
 	if (e->span_count)
 		return judge_spans(o, e, gone_ns, ts_ns, now_ns, uid);
-	if (gone_ns < ts_ns)
+	if (gone_ns[0] < ts_ns)
 		return APPTAP_VERDICT_ASK;
 	port_flow(&e->flow, &port);
 	p = find(o, &port);
@@ -462,7 +519,7 @@ static enum apptap_verdict judge_datagram(struct apptap_owners *o, struct entry 
 static enum apptap_verdict judge_pending(struct apptap_owners *o, struct entry *e, uint64_t ts_ns,
 					 uint64_t now_ns, uid_t *uid)
 {
-	bool gone = e->gone_ns >= e->pending_ns;
+	bool gone = e->gone_ns[0] >= e->pending_ns;
 
 	if (!apptap_scope_has(o->scope, e->pending_uid) && fresh(ts_ns, now_ns, ACCEPT_NS)) {
 		if (now_ns > e->pending_ns + ACCEPT_RETRY_NS && !gone)
@@ -510,7 +567,7 @@ static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct entry *e, b
 	if (i < 0) {
 		if (e->pending_ns)
 			return judge_pending(o, e, ts_ns, now_ns, uid);
-		if (e->gone_ns < ts_ns)
+		if (e->gone_ns[0] < ts_ns)
 			return APPTAP_VERDICT_ASK;
 		/* Older than the capture, and not among the app's sockets at its start. */
 		if (!e->syn_ns && o->warm_ns)
@@ -518,10 +575,10 @@ static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct entry *e, b
 		return judge_absent(e, outgoing, ts_ns, now_ns);
 	}
 	s = &e->spans[i];
-	if (s->to_ns < o->gap_ns && ts_ns >= o->gap_ns && e->gone_ns < ts_ns)
+	if (s->to_ns < o->gap_ns && ts_ns >= o->gap_ns && e->gone_ns[0] < ts_ns)
 		return APPTAP_VERDICT_ASK;
 	limit_ns = apptap_scope_has(o->scope, s->uid) ? REASK_TCP_OURS_NS : REASK_FOREIGN_NS;
-	if (ts_ns > s->to_ns + limit_ns && e->gone_ns < ts_ns && i == e->span_count - 1)
+	if (ts_ns > s->to_ns + limit_ns && e->gone_ns[0] < ts_ns && i == e->span_count - 1)
 		return APPTAP_VERDICT_ASK;
 	return known(s->uid, uid);
 }

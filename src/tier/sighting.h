@@ -20,6 +20,7 @@ struct apptap_sighting {
 	uid_t uid; /* APPTAP_UID_NONE unless OWNED or PENDING */
 	enum apptap_sight sight;
 	bool is_syn;
+	bool outgoing; /* that packet was sent by the socket, not to it */
 	bool group; /* of a multicast or broadcast address: uid is one of the scope's if any is */
 	bool wildcard; /* of a datagram socket: it is not connected, any peer's flow is its */
 };

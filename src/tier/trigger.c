@@ -142,6 +142,7 @@ static void ask(struct worker *w, const struct apptap_dissect *d, bool local_is_
 	apptap_diag_ask(w->diag, &flow, ifindex, &s);
 	s.pkt_ns = pkt_ns;
 	s.is_syn = tcp;
+	s.outgoing = local_is_src;
 	s.isn = d->tcp_seq;
 	push(w, &s);
 	if (tcp && local_is_src && s.sight == APPTAP_SIGHT_NONE)
