@@ -131,11 +131,12 @@ static int take_nano(struct apptap_options *o, const char *arg, struct apptap_er
 
 static int take_tier(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	if (strcmp(arg, "nflog") == 0 || strcmp(arg, "bpf") == 0)
-		return usage(err, "--tier auto or --tier sockdiag",
-			     "the tier '%s' is not there yet", arg);
-	if (strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0)
-		return usage(err, "--tier auto or --tier sockdiag", "no tier is called '%s'", arg);
+	static const char hint[] = "--tier auto, nflog or sockdiag";
+
+	if (strcmp(arg, "bpf") == 0)
+		return usage(err, hint, "the tier '%s' is not there yet", arg);
+	if (strcmp(arg, "auto") != 0 && strcmp(arg, "nflog") != 0 && strcmp(arg, "sockdiag") != 0)
+		return usage(err, hint, "no tier is called '%s'", arg);
 	return copy(o->start.tier, sizeof(o->start.tier), arg, "the tier", err);
 }
 

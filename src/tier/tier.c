@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 const struct apptap_tier_ops *const apptap_tiers[] = {
+	&apptap_tier_nflog,
 	&apptap_tier_sockdiag,
 	NULL,
 };

@@ -53,6 +53,7 @@ struct apptap_tier_config {
 	size_t ring_bytes; /* packet buffer in the kernel; 0: the tier's default */
 	const char *const *interfaces; /* names; count 0: all of them */
 	size_t interface_count;
+	uint16_t nflog_group; /* 0: the tier's default, or the next that is free */
 	void (*warn)(void *arg, const char *text); /* said to the user as it happens */
 	void *warn_arg;
 };
@@ -82,6 +83,7 @@ struct apptap_tier_ops {
 	void (*close)(struct apptap_tier *t); /* NULL is fine, so is a half-open one */
 };
 
+extern const struct apptap_tier_ops apptap_tier_nflog;
 extern const struct apptap_tier_ops apptap_tier_sockdiag;
 
 /* Best first, ended by NULL. */

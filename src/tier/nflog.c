@@ -1,0 +1,457 @@
+/*
+ * nflog.c - tier 2: rules in the kernel decide, NFLOG delivers the app's packets and no others
+ *
+ * How it works. The rules (rules.h) know of most packets for certain whose they are, and say with
+ * each how they know it. What they cannot know is whose port a first packet from outside is for,
+ * and whether the port of a datagram socket has changed hands: then the socket table is asked.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "tier/diag.h"
+#include "tier/links.h"
+#include "tier/marks.h"
+#include "tier/nflog_probe.h"
+#include "tier/nflog_read.h"
+#include "tier/rules.h"
+#include "tier/tier.h"
+
+#define GROUP_DEFAULT 30
+#define GROUPS_TRIED 32
+#define READS_A_TURN 64
+#define DRAIN_MS 30 /* the kernel's timer for gathered packets, with room to spare */
+#define READER_NICE (-20)
+#define DEVICES_MAX 64
+#define INTERFACES_MAX 64
+
+/* What the kernel does not say of packets on their way out: the device's own address and type. */
+struct device {
+	int32_t ifindex;
+	uint16_t arphrd;
+	uint8_t halen;
+	uint8_t haddr[8];
+};
+
+struct nflog {
+	struct apptap_tier base;
+	const struct apptap_scope *scope; /* borrowed */
+	struct apptap_tier_config cfg;
+	struct apptap_rules *rules; /* owned, like all below */
+	struct apptap_nflog_reader *reader;
+	struct apptap_links *links;
+	struct apptap_diag *diag;
+	struct apptap_marks marks;
+	char tag[APPTAP_RULES_TAG_BYTES + 1];
+	char *interfaces[INTERFACES_MAX];
+	struct device devices[DEVICES_MAX];
+	size_t device_count;
+	int inet; /* a socket for ioctl */
+	uint64_t now_ns; /* of the read that is being judged */
+	struct apptap_consumer *consumer; /* of the dispatch that is under way */
+	struct apptap_error *err;
+	struct apptap_tier_counters n;
+};
+
+static struct nflog *nflog_of(const struct apptap_tier *t)
+{
+	return apptap_container_of((struct apptap_tier *)t, struct nflog, base);
+}
+
+static void warn(const struct nflog *s, const char *fmt, ...) APPTAP_PRINTF(2, 3);
+
+static void warn(const struct nflog *s, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	if (!s->cfg.warn)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	s->cfg.warn(s->cfg.warn_arg, text);
+}
+
+/* ---- the link layer ---- */
+
+static void ask_device(struct nflog *s, struct device *d)
+{
+	struct ifreq req = { 0 };
+
+	d->arphrd = ARPHRD_VOID;
+	d->halen = 0;
+	req.ifr_ifindex = d->ifindex;
+	if (ioctl(s->inet, SIOCGIFNAME, &req) < 0 || ioctl(s->inet, SIOCGIFHWADDR, &req) < 0)
+		return;
+	d->arphrd = req.ifr_hwaddr.sa_family;
+	d->halen = d->arphrd == ARPHRD_ETHER || d->arphrd == ARPHRD_LOOPBACK ? ETH_ALEN : 0;
+	memcpy(d->haddr, req.ifr_hwaddr.sa_data, d->halen);
+}
+
+static const struct device *device_of(struct nflog *s, int32_t ifindex)
+{
+	struct device *d = &s->devices[(uint32_t)ifindex % DEVICES_MAX];
+
+	if (d->ifindex != ifindex) {
+		d->ifindex = ifindex;
+		ask_device(s, d);
+	}
+	return d;
+}
+
+static uint8_t packet_type(const struct apptap_nflog_packet *p)
+{
+	if (!p->indev)
+		return PACKET_OUTGOING;
+	if (p->protocol == ETH_P_IP && p->len >= 20) {
+		if (p->data[16] >> 4 == 14)
+			return PACKET_MULTICAST;
+		return apptap_get_be32(p->data + 16) == INADDR_BROADCAST ? PACKET_BROADCAST
+									 : PACKET_HOST;
+	}
+	if (p->protocol == ETH_P_IPV6 && p->len >= 40 && p->data[24] == 0xff)
+		return PACKET_MULTICAST;
+	return PACKET_HOST;
+}
+
+/* The length that the packet's own header tells, for one that was cut. */
+static uint32_t length_of(const struct apptap_nflog_packet *p)
+{
+	uint32_t said = 0;
+
+	if (p->protocol == ETH_P_IP && p->len >= 20)
+		said = apptap_get_be16(p->data + 2);
+	else if (p->protocol == ETH_P_IPV6 && p->len >= 40 && apptap_get_be16(p->data + 4))
+		said = 40U + apptap_get_be16(p->data + 4);
+	return MAX(said, p->len);
+}
+
+static void to_packet(struct nflog *s, const struct apptap_nflog_packet *p,
+		      struct apptap_packet *out)
+{
+	const struct device *d;
+
+	memset(out, 0, sizeof(*out));
+	out->data = p->data;
+	out->len = MIN(p->len, s->cfg.snaplen);
+	out->wire_len = length_of(p);
+	out->ts_ns = s->now_ns;
+	out->ifindex = p->indev ? p->indev : p->outdev;
+	out->protocol = p->protocol;
+	/* Rules of both families at once say it by the packet. */
+	if (p->len && (out->protocol != ETH_P_IP && out->protocol != ETH_P_IPV6))
+		out->protocol = p->data[0] >> 4 == 6 ? ETH_P_IPV6 : ETH_P_IP;
+	out->pkttype = packet_type(p);
+	d = device_of(s, out->ifindex);
+	out->arphrd = p->arphrd ? p->arphrd : d->arphrd;
+	if (!p->indev) {
+		out->halen = d->halen;
+		memcpy(out->haddr, d->haddr, sizeof(out->haddr));
+	} else {
+		out->halen = p->halen;
+		memcpy(out->haddr, p->haddr, sizeof(out->haddr));
+	}
+	out->uid = s->scope->uid_count ? s->scope->uids[0].uid : APPTAP_UID_NONE;
+	if (p->has_uid && apptap_scope_has(s->scope, p->uid))
+		out->uid = p->uid;
+}
+
+static bool interface_wanted(const struct nflog *s, int32_t ifindex)
+{
+	const char *name;
+
+	if (!s->cfg.interface_count)
+		return true;
+	name = apptap_links_name(s->links, ifindex);
+	for (size_t i = 0; name && i < s->cfg.interface_count; i++)
+		if (strcmp(s->interfaces[i], name) == 0)
+			return true;
+	return false;
+}
+
+/* ---- judging ---- */
+
+static int keep(struct nflog *s, const struct apptap_packet *pkt)
+{
+	s->n.kept++;
+	s->n.kept_bytes += pkt->wire_len;
+	return s->consumer->packet(s->consumer, pkt, s->err);
+}
+
+/* A first packet from outside, or one to a port that the app once had: who has the port now? */
+static int judge_by_socket(struct nflog *s, struct apptap_packet *pkt)
+{
+	struct apptap_sighting found;
+	struct apptap_dissect d;
+	struct apptap_flow flow;
+
+	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
+	if (!(d.flags & APPTAP_DIS_PORTS)) {
+		s->n.unattributed++;
+		return 0;
+	}
+	apptap_dissect_flow(&d, false, &flow);
+	s->n.lookups++;
+	if (d.flags & APPTAP_DIS_MULTICAST)
+		apptap_diag_ask_group(s->diag, &flow, s->scope, &found);
+	else
+		apptap_diag_ask(s->diag, &flow, pkt->ifindex, &found);
+	if (found.uid != APPTAP_UID_NONE && apptap_scope_has(s->scope, found.uid)) {
+		pkt->uid = found.uid;
+		return keep(s, pkt);
+	}
+	s->n.foreign++;
+	return 0;
+}
+
+static int take(const struct apptap_nflog_packet *p, void *arg)
+{
+	struct nflog *s = arg;
+	struct apptap_packet pkt;
+
+	/* Somebody else's rule may log to this group too. */
+	if (p->prefix_len != APPTAP_RULES_TAG_BYTES + 1 ||
+	    memcmp(p->prefix, s->tag, APPTAP_RULES_TAG_BYTES) != 0)
+		return 0;
+	to_packet(s, p, &pkt);
+	if (!interface_wanted(s, pkt.ifindex))
+		return 0;
+	s->n.seen++;
+	switch (p->prefix[APPTAP_RULES_TAG_BYTES]) {
+	case APPTAP_RULE_SENT:
+	case APPTAP_RULE_SENT_MARKED:
+	case APPTAP_RULE_GOT:
+	case APPTAP_RULE_GOT_MARKED:
+	case APPTAP_RULE_GOT_DATAGRAM:
+		return keep(s, &pkt);
+	case APPTAP_RULE_ASK:
+		return judge_by_socket(s, &pkt);
+	default:
+		s->n.foreign++;
+		return 0;
+	}
+}
+
+static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
+			  struct apptap_error *err)
+{
+	struct nflog *s = nflog_of(t);
+	int r = 1;
+
+	s->consumer = c;
+	s->err = err;
+	apptap_links_read(s->links, NULL, NULL);
+	for (int i = 0; r > 0 && i < READS_A_TURN; i++) {
+		s->now_ns = apptap_clock_ns(CLOCK_REALTIME);
+		r = apptap_nflog_read(s->reader, take, s, err);
+		if (r > 0) {
+			int flushed = c->flush(c, err);
+
+			r = flushed < 0 ? flushed : r;
+		}
+	}
+	return r < 0 ? r : 0;
+}
+
+static int nflog_drain(struct apptap_tier *t, struct apptap_consumer *c, struct apptap_error *err)
+{
+	struct nflog *s = nflog_of(t);
+	uint64_t end_ns = apptap_clock_ns(CLOCK_MONOTONIC) + DRAIN_MS * APPTAP_NSEC_PER_MSEC;
+	struct epoll_event event;
+	uint64_t now_ns;
+	int r = 0;
+
+	s->rules->ops->remove(s->rules);
+	s->rules = NULL;
+	while (r == 0 && (now_ns = apptap_clock_ns(CLOCK_MONOTONIC)) < end_ns) {
+		epoll_wait(s->base.fd, &event, 1,
+			   (int)((end_ns - now_ns) / APPTAP_NSEC_PER_MSEC) + 1);
+		r = nflog_dispatch(t, c, err);
+	}
+	return r;
+}
+
+static int nflog_rescope(struct apptap_tier *t, struct apptap_error *err)
+{
+	struct nflog *s = nflog_of(t);
+
+	return s->rules->ops->update(s->rules, s->scope, err);
+}
+
+static void nflog_counters(const struct apptap_tier *t, struct apptap_tier_counters *out)
+{
+	const struct nflog *s = nflog_of(t);
+
+	*out = s->n;
+	out->dropped_kernel = apptap_nflog_lost(s->reader);
+}
+
+static const char *nflog_ifname(const struct apptap_tier *t, int32_t ifindex)
+{
+	return apptap_links_name(nflog_of(t)->links, ifindex);
+}
+
+static void nflog_close(struct apptap_tier *t)
+{
+	struct nflog *s;
+
+	if (!t)
+		return;
+	s = nflog_of(t);
+	if (s->rules)
+		s->rules->ops->remove(s->rules);
+	apptap_nflog_close(s->reader);
+	if (s->marks.lock >= 0)
+		apptap_marks_clear(s->marks.mark, NULL);
+	apptap_marks_release(&s->marks);
+	apptap_links_close(s->links);
+	apptap_diag_close(s->diag);
+	for (size_t i = 0; i < s->cfg.interface_count; i++)
+		free(s->interfaces[i]);
+	if (s->inet >= 0)
+		close(s->inet);
+	if (s->base.fd >= 0)
+		close(s->base.fd);
+	free(s);
+}
+
+/* ---- opening ---- */
+
+static int copy_interfaces(struct nflog *s, const struct apptap_tier_config *cfg,
+			   struct apptap_error *err)
+{
+	if (cfg->interface_count > INTERFACES_MAX)
+		return apptap_error_say(err, E2BIG, "more than %d interfaces named",
+					INTERFACES_MAX);
+	for (size_t i = 0; i < cfg->interface_count; i++) {
+		if (apptap_links_index(s->links, cfg->interfaces[i]) < 0) {
+			apptap_error_say(err, ENODEV, "there is no interface '%s' here",
+					 cfg->interfaces[i]);
+			apptap_error_hint(err, "ip link shows them; without -i all are captured");
+			return -ENODEV;
+		}
+		s->interfaces[i] = strdup(cfg->interfaces[i]);
+		if (!s->interfaces[i])
+			return apptap_error_set(err, ENOMEM, "copying interface names");
+		s->cfg.interface_count++;
+	}
+	return 0;
+}
+
+static int watch(struct nflog *s, int fd, struct apptap_error *err)
+{
+	struct epoll_event e = { .events = EPOLLIN };
+
+	if (epoll_ctl(s->base.fd, EPOLL_CTL_ADD, fd, &e) < 0)
+		return apptap_error_set(err, errno, "watching a descriptor");
+	return 0;
+}
+
+/* The group that was asked for, or the next that nobody has. */
+static int open_reader(struct nflog *s, uint16_t *group, struct apptap_error *err)
+{
+	uint16_t first = s->cfg.nflog_group ? s->cfg.nflog_group : GROUP_DEFAULT;
+	int r = -EBUSY;
+
+	for (uint16_t i = 0; r == -EBUSY && i < GROUPS_TRIED; i++) {
+		*group = (uint16_t)(first + i);
+		r = apptap_nflog_open(&s->reader, *group, s->cfg.snaplen, s->cfg.ring_bytes, err);
+	}
+	if (r == 0 && *group != first && s->cfg.nflog_group)
+		warn(s, "somebody listens to NFLOG group %u: group %u instead", first, *group);
+	return r;
+}
+
+static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
+		      struct apptap_error *err)
+{
+	struct apptap_rules_config rules = { .scope = cfg->scope };
+	int r = apptap_links_open(&s->links, err);
+
+	if (r == 0)
+		r = copy_interfaces(s, cfg, err);
+	if (r == 0)
+		r = apptap_diag_open(&s->diag, err);
+	if (r == 0)
+		r = apptap_marks_take(&s->marks, err);
+	if (r == 0)
+		r = open_reader(s, &rules.group, err);
+	if (r == 0)
+		r = watch(s, apptap_nflog_fd(s->reader), err);
+	if (r == 0)
+		r = watch(s, apptap_links_fd(s->links), err);
+	if (r < 0)
+		return r;
+	rules.mark = s->marks.mark;
+	memcpy(rules.tag, s->tag, sizeof(rules.tag));
+	return apptap_rules_nft.install(&s->rules, &rules, err);
+}
+
+/* Tells our packets and our table from any other's. */
+static void make_tag(char tag[APPTAP_RULES_TAG_BYTES + 1])
+{
+	auto_close int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+	uint32_t v = (uint32_t)apptap_clock_ns(CLOCK_MONOTONIC);
+
+	if (fd >= 0 && read(fd, &v, sizeof(v)) < 0)
+		v ^= (uint32_t)getpid();
+	snprintf(tag, APPTAP_RULES_TAG_BYTES + 1, "%08x", v);
+}
+
+static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *cfg,
+		      struct apptap_error *err)
+{
+	struct nflog *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return apptap_error_set(err, ENOMEM, "allocating the nflog tier");
+	s->base.ops = &apptap_tier_nflog;
+	s->cfg = *cfg;
+	s->cfg.interface_count = 0;
+	s->scope = cfg->scope;
+	s->marks = (struct apptap_marks)APPTAP_MARKS_NONE;
+	s->base.fd = epoll_create1(EPOLL_CLOEXEC);
+	s->inet = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	make_tag(s->tag);
+	if (cfg->scope->whole_device)
+		r = apptap_error_say(err, ENOTSUP,
+				     "a whole device is not what the tier nflog is for");
+	else if (s->base.fd < 0 || s->inet < 0)
+		r = apptap_error_set(err, errno, "making an event queue");
+	else
+		r = open_parts(s, cfg, err);
+	if (r < 0) {
+		nflog_close(&s->base);
+		return r;
+	}
+	if (setpriority(PRIO_PROCESS, 0, READER_NICE) < 0)
+		warn(s,
+		     "no priority for the reader (CAP_SYS_NICE): packets may be lost under load");
+	*t = &s->base;
+	return 0;
+}
+
+const struct apptap_tier_ops apptap_tier_nflog = {
+	.name = "nflog",
+	.gist = "netfilter marks the app's connections and logs their packets (NFLOG)",
+	.probe = apptap_nflog_probe,
+	.open = nflog_open,
+	.dispatch = nflog_dispatch,
+	.drain = nflog_drain,
+	.rescope = nflog_rescope,
+	.counters = nflog_counters,
+	.ifname = nflog_ifname,
+	.close = nflog_close,
+};

@@ -1,0 +1,161 @@
+/*
+ * nflog_probe.c - does the nflog tier work here? Proven by packets of our own
+ *
+ * How it works. Rules for a user that nobody is, and a datagram of that user's to a port of
+ * loopback where nobody listens. The datagram must come by the owner match, the ICMP error that
+ * answers it by the connection's mark: with both here, all that the tier rests on works.
+ */
+#include "tier/nflog_probe.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <sys/fsuid.h>
+#include <sys/socket.h>
+
+#include "tier/marks.h"
+#include "tier/nflog_read.h"
+#include "tier/rules.h"
+
+#define NOBODYS_UID 2000000001U
+#define GROUP 65000 /* far from any that is in use */
+#define GROUPS_TRIED 100
+#define WAIT_MS 200
+#define COPY_BYTES 128
+
+struct probe {
+	char tag[APPTAP_RULES_TAG_BYTES + 1];
+	bool sent, answered;
+};
+
+/* A socket's owner is the file-system user at its making. */
+static int socket_of(uid_t uid)
+{
+	int was = setfsuid(uid);
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	setfsuid((uid_t)was);
+	return fd;
+}
+
+static bool can_be(uid_t uid)
+{
+	int was = setfsuid(uid);
+	bool done = setfsuid((uid_t)-1) == (int)uid;
+
+	setfsuid((uid_t)was);
+	return done;
+}
+
+/* -ENETUNREACH and kin: loopback is down. */
+static int send_to_nobody(uid_t uid)
+{
+	auto_close int fd = socket_of(uid);
+	auto_close int closed = socket_of(uid);
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	socklen_t len = sizeof(a);
+
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd < 0 || closed < 0 || bind(closed, (struct sockaddr *)&a, sizeof(a)) < 0 ||
+	    getsockname(closed, (struct sockaddr *)&a, &len) < 0)
+		return -errno;
+	close(apptap_steal_fd(&closed));
+	if (sendto(fd, "apptap", 6, 0, (struct sockaddr *)&a, sizeof(a)) < 0)
+		return -errno;
+	return 0;
+}
+
+static int take(const struct apptap_nflog_packet *p, void *arg)
+{
+	struct probe *probe = arg;
+
+	if (p->prefix_len != APPTAP_RULES_TAG_BYTES + 1 ||
+	    memcmp(p->prefix, probe->tag, APPTAP_RULES_TAG_BYTES) != 0)
+		return 0;
+	probe->sent |= p->prefix[APPTAP_RULES_TAG_BYTES] == APPTAP_RULE_SENT;
+	probe->answered |= p->prefix[APPTAP_RULES_TAG_BYTES] == APPTAP_RULE_GOT_MARKED;
+	return 0;
+}
+
+static int wait_for_both(struct probe *probe, struct apptap_nflog_reader *reader,
+			 struct apptap_error *err)
+{
+	uint64_t end_ns = apptap_clock_ns(CLOCK_MONOTONIC) + WAIT_MS * APPTAP_NSEC_PER_MSEC;
+	struct pollfd p = { .fd = apptap_nflog_fd(reader), .events = POLLIN };
+	int r = 0;
+
+	while (r >= 0 && !(probe->sent && probe->answered) &&
+	       apptap_clock_ns(CLOCK_MONOTONIC) < end_ns) {
+		poll(&p, 1, 10);
+		r = apptap_nflog_read(reader, take, probe, err);
+	}
+	if (r < 0 || (probe->sent && probe->answered))
+		return MIN(r, 0);
+	if (probe->sent)
+		return apptap_error_say(
+			err, ENODATA,
+			"the kernel takes rules with a connection mark, but no packet has met one");
+	return apptap_error_say(err, ENODATA,
+				"the kernel takes NFLOG rules, but a packet of our own was not "
+				"delivered (nfnetlink_log)");
+}
+
+static int prove(struct probe *probe, struct apptap_nflog_reader *reader, uint16_t group,
+		 uint32_t mark, struct apptap_error *err)
+{
+	uid_t uid = can_be(NOBODYS_UID) ? NOBODYS_UID : geteuid();
+	struct apptap_scope *scope = calloc(1, sizeof(*scope));
+	struct apptap_rules_config cfg = { .scope = scope, .group = group, .mark = mark };
+	struct apptap_rules *rules = NULL;
+	int r;
+
+	if (!scope)
+		return apptap_error_set(err, ENOMEM, "allocating a scope");
+	scope->uids[0].uid = uid;
+	scope->uid_count = 1;
+	snprintf(probe->tag, sizeof(probe->tag), "%08x",
+		 (uint32_t)apptap_clock_ns(CLOCK_MONOTONIC));
+	memcpy(cfg.tag, probe->tag, sizeof(cfg.tag));
+	r = apptap_rules_nft.install(&rules, &cfg, err);
+	free(scope);
+	/* With loopback down the rules are there, and more cannot be shown. */
+	if (r == 0 && send_to_nobody(uid) == 0)
+		r = wait_for_both(probe, reader, err);
+	if (rules)
+		rules->ops->remove(rules);
+	return r;
+}
+
+static int explain(struct apptap_error *err, int r)
+{
+	if (r == -EPERM || r == -EACCES)
+		apptap_error_hint(err, "run as root, or give it CAP_NET_ADMIN");
+	else
+		apptap_error_hint(
+			err, "the kernel needs nf_tables, nf_conntrack, nfnetlink_log, nft_log; "
+			     "--tier sockdiag needs none of them");
+	return r;
+}
+
+int apptap_nflog_probe(struct apptap_error *err)
+{
+	struct apptap_marks marks = APPTAP_MARKS_NONE;
+	struct apptap_nflog_reader *reader = NULL;
+	struct probe probe = { 0 };
+	uint16_t group = GROUP;
+	int r = apptap_marks_take(&marks, err);
+
+	if (r == 0)
+		do
+			r = apptap_nflog_open(&reader, group++, COPY_BYTES, 0, err);
+		while (r == -EBUSY && group < GROUP + GROUPS_TRIED);
+	if (r == 0)
+		r = prove(&probe, reader, (uint16_t)(group - 1), marks.mark, err);
+	apptap_nflog_close(reader);
+	if (marks.lock >= 0)
+		apptap_marks_clear(marks.mark, NULL);
+	apptap_marks_release(&marks);
+	return r < 0 ? explain(err, r) : 0;
+}

@@ -1,0 +1,552 @@
+/*
+ * rules_nft.c - rules of nftables, in a table that the kernel removes when its owner ends
+ *
+ * How it works. A table with the owner flag (5.12) belongs to a netlink socket: nobody else can
+ * edit it, `nft flush ruleset` passes over it, and it goes when the socket does, also by SIGKILL.
+ * What it says is laid out in out_rules() and in_rules(), in nft's own words. The mark's bits are
+ * A0 (the app is the end that sent the first packet), A1 (the other end), T (was the app's once).
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <netinet/in.h>
+#include <stdio.h>
+
+#include "base/nfmsg.h"
+#include "tier/rules.h"
+
+#define OUT_PRIORITY 300 /* behind NAT and every filter: what they drop is not sent */
+#define IN_PRIORITY (-140) /* before every filter: what they drop has come all the same */
+#define TAKEN_SNAPLEN 64
+#define UIDS "uids"
+#define SKIPPED "skipped"
+#define TYPE_UID 24 /* nft's own numbers of data types, so that it can print the sets */
+#define TYPE_PROTO_PORT (12 << 6 | 13)
+#define TH_FLAGS 13 /* offset in TCP's header */
+#define SYN_ACK_BITS 0x12
+#define SYN_BIT 0x02
+
+enum { ORIGINAL = 0, REPLY = 1 }; /* directions of a connection */
+
+struct nft_rules {
+	struct apptap_rules base;
+	struct apptap_nl nl; /* owned; owns the table */
+	struct apptap_nfmsg msg;
+	uint32_t bit[3]; /* A0, A1, T */
+	uint32_t mark;
+	uint16_t group;
+	char table[32];
+	char tag[APPTAP_RULES_TAG_BYTES + 1];
+	size_t rule, exprs; /* attributes that are open while a rule is built */
+};
+
+static struct nft_rules *nft_of(struct apptap_rules *r)
+{
+	return apptap_container_of(r, struct nft_rules, base);
+}
+
+static void begin(struct nft_rules *n, uint16_t message, uint16_t flags, const char *what)
+{
+	apptap_nfmsg_begin(&n->msg, NFNL_SUBSYS_NFTABLES << 8 | message, flags, NFPROTO_INET, 0,
+			   what);
+}
+
+/* ---- expressions: each works on register 1 ---- */
+
+static size_t expr(struct nft_rules *n, const char *name, size_t *data)
+{
+	size_t at = apptap_nfmsg_nest(&n->msg, NFTA_LIST_ELEM);
+
+	apptap_nfmsg_put_str(&n->msg, NFTA_EXPR_NAME, name);
+	*data = apptap_nfmsg_nest(&n->msg, NFTA_EXPR_DATA);
+	return at;
+}
+
+static void expr_end(struct nft_rules *n, size_t at, size_t data)
+{
+	apptap_nfmsg_unnest(&n->msg, data);
+	apptap_nfmsg_unnest(&n->msg, at);
+}
+
+static void put_value(struct nft_rules *n, uint16_t attr, const void *value, size_t len)
+{
+	size_t at = apptap_nfmsg_nest(&n->msg, attr);
+
+	apptap_nfmsg_put(&n->msg, NFTA_DATA_VALUE, value, len);
+	apptap_nfmsg_unnest(&n->msg, at);
+}
+
+static void meta(struct nft_rules *n, uint32_t key, uint32_t reg)
+{
+	size_t data, at = expr(n, "meta", &data);
+
+	apptap_nfmsg_put_be32(&n->msg, NFTA_META_DREG, reg);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_META_KEY, key);
+	expr_end(n, at, data);
+}
+
+static void ct(struct nft_rules *n, uint32_t key, bool set)
+{
+	size_t data, at = expr(n, "ct", &data);
+
+	apptap_nfmsg_put_be32(&n->msg, set ? NFTA_CT_SREG : NFTA_CT_DREG, NFT_REG_1);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_CT_KEY, key);
+	expr_end(n, at, data);
+}
+
+static void transport(struct nft_rules *n, uint32_t offset, uint32_t len, uint32_t reg)
+{
+	size_t data, at = expr(n, "payload", &data);
+
+	apptap_nfmsg_put_be32(&n->msg, NFTA_PAYLOAD_DREG, reg);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_TRANSPORT_HEADER);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_PAYLOAD_OFFSET, offset);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_PAYLOAD_LEN, len);
+	expr_end(n, at, data);
+}
+
+/* register = (register & mask) ^ flip */
+static void bitwise(struct nft_rules *n, const void *mask, const void *flip, size_t len)
+{
+	size_t data, at = expr(n, "bitwise", &data);
+
+	apptap_nfmsg_put_be32(&n->msg, NFTA_BITWISE_SREG, NFT_REG_1);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_BITWISE_DREG, NFT_REG_1);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_BITWISE_LEN, (uint32_t)len);
+	put_value(n, NFTA_BITWISE_MASK, mask, len);
+	put_value(n, NFTA_BITWISE_XOR, flip, len);
+	expr_end(n, at, data);
+}
+
+static void and32(struct nft_rules *n, uint32_t mask)
+{
+	uint32_t zero = 0;
+
+	bitwise(n, &mask, &zero, sizeof(mask));
+}
+
+static void cmp(struct nft_rules *n, uint32_t op, const void *value, size_t len)
+{
+	size_t data, at = expr(n, "cmp", &data);
+
+	apptap_nfmsg_put_be32(&n->msg, NFTA_CMP_SREG, NFT_REG_1);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_CMP_OP, op);
+	put_value(n, NFTA_CMP_DATA, value, len);
+	expr_end(n, at, data);
+}
+
+static void cmp8(struct nft_rules *n, uint32_t op, uint8_t value)
+{
+	cmp(n, op, &value, sizeof(value));
+}
+
+static void cmp32(struct nft_rules *n, uint32_t op, uint32_t value)
+{
+	cmp(n, op, &value, sizeof(value));
+}
+
+static void lookup(struct nft_rules *n, const char *set, bool inverse)
+{
+	size_t data, at = expr(n, "lookup", &data);
+
+	apptap_nfmsg_put_str(&n->msg, NFTA_LOOKUP_SET, set);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_LOOKUP_SREG, NFT_REG_1);
+	if (inverse)
+		apptap_nfmsg_put_be32(&n->msg, NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+	expr_end(n, at, data);
+}
+
+static void log_as(struct nft_rules *n, enum apptap_rule_class class)
+{
+	size_t data, at = expr(n, "log", &data);
+	char prefix[APPTAP_RULES_TAG_BYTES + 2];
+
+	snprintf(prefix, sizeof(prefix), "%s%c", n->tag, class);
+	apptap_nfmsg_put_be16(&n->msg, NFTA_LOG_GROUP, n->group);
+	apptap_nfmsg_put_str(&n->msg, NFTA_LOG_PREFIX, prefix);
+	if (class == APPTAP_RULE_TAKEN)
+		apptap_nfmsg_put_be32(&n->msg, NFTA_LOG_SNAPLEN, TAKEN_SNAPLEN);
+	expr_end(n, at, data);
+}
+
+static void verdict(struct nft_rules *n, int32_t code, const char *chain)
+{
+	size_t data, at = expr(n, "immediate", &data), value, v;
+
+	apptap_nfmsg_put_be32(&n->msg, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+	value = apptap_nfmsg_nest(&n->msg, NFTA_IMMEDIATE_DATA);
+	v = apptap_nfmsg_nest(&n->msg, NFTA_DATA_VERDICT);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_VERDICT_CODE, (uint32_t)code);
+	if (chain)
+		apptap_nfmsg_put_str(&n->msg, NFTA_VERDICT_CHAIN, chain);
+	apptap_nfmsg_unnest(&n->msg, v);
+	apptap_nfmsg_unnest(&n->msg, value);
+	expr_end(n, at, data);
+}
+
+static void jump(struct nft_rules *n, const char *chain)
+{
+	verdict(n, NFT_JUMP, chain);
+}
+
+static void leave(struct nft_rules *n)
+{
+	verdict(n, NFT_RETURN, NULL);
+}
+
+/* ---- what several rules begin with ---- */
+
+static void rule(struct nft_rules *n, const char *chain, const char *what)
+{
+	begin(n, NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND, what);
+	apptap_nfmsg_put_str(&n->msg, NFTA_RULE_TABLE, n->table);
+	apptap_nfmsg_put_str(&n->msg, NFTA_RULE_CHAIN, chain);
+	n->exprs = apptap_nfmsg_nest(&n->msg, NFTA_RULE_EXPRESSIONS);
+}
+
+static void rule_end(struct nft_rules *n)
+{
+	apptap_nfmsg_unnest(&n->msg, n->exprs);
+}
+
+/* meta skuid [!=] @uids: true in neither form where the packet has no socket with an open file. */
+static void owner_is(struct nft_rules *n, bool ours)
+{
+	meta(n, NFT_META_SKUID, NFT_REG_1);
+	lookup(n, UIDS, !ours);
+}
+
+/* ct direction @dir ct mark & @bits != 0 */
+static void marked(struct nft_rules *n, uint8_t dir, uint32_t bits)
+{
+	ct(n, NFT_CT_DIRECTION, false);
+	cmp8(n, NFT_CMP_EQ, dir);
+	ct(n, NFT_CT_MARK, false);
+	and32(n, bits);
+	cmp32(n, NFT_CMP_NEQ, 0);
+}
+
+/* ct direction @dir ct mark set ct mark & ~clear | set */
+static void set_mark(struct nft_rules *n, const char *chain, uint8_t dir, uint32_t clear,
+		     uint32_t set)
+{
+	uint32_t keep = ~(clear | set);
+
+	rule(n, chain, "a rule that sets the connection's mark");
+	ct(n, NFT_CT_DIRECTION, false);
+	cmp8(n, NFT_CMP_EQ, dir);
+	ct(n, NFT_CT_MARK, false);
+	bitwise(n, &keep, &set, sizeof(keep));
+	ct(n, NFT_CT_MARK, true);
+	rule_end(n);
+}
+
+static void log_rule(struct nft_rules *n, const char *chain, enum apptap_rule_class class)
+{
+	rule(n, chain, "a rule that logs to NFLOG");
+	log_as(n, class);
+	rule_end(n);
+}
+
+/* ---- the table ---- */
+
+static void out_rules(struct nft_rules *n)
+{
+	static const char what[] = "the owner match";
+
+	/* meta skuid @uids jump mine */
+	rule(n, "out", what);
+	owner_is(n, true);
+	jump(n, "mine");
+	rule_end(n);
+	/* ct direction original ct mark & A0 != 0 jump sent; the same for reply and A1 */
+	for (uint8_t dir = ORIGINAL; dir <= REPLY; dir++) {
+		rule(n, "out", "the connection mark match");
+		marked(n, dir, n->bit[dir]);
+		jump(n, "sent");
+		rule_end(n);
+	}
+	set_mark(n, "mine", ORIGINAL, 0, n->bit[0]);
+	set_mark(n, "mine", REPLY, 0, n->bit[1]);
+	log_rule(n, "mine", APPTAP_RULE_SENT);
+	/* meta skuid != @uids jump taken */
+	rule(n, "sent", what);
+	owner_is(n, false);
+	verdict(n, NFT_GOTO, "taken");
+	rule_end(n);
+	log_rule(n, "sent", APPTAP_RULE_SENT_MARKED);
+	log_rule(n, "taken", APPTAP_RULE_TAKEN);
+	set_mark(n, "taken", ORIGINAL, n->bit[0], n->bit[2]);
+	set_mark(n, "taken", REPLY, n->bit[1], n->bit[2]);
+}
+
+/* meta l4proto @proto, then what follows */
+static void protocol(struct nft_rules *n, uint8_t proto)
+{
+	meta(n, NFT_META_L4PROTO, NFT_REG_1);
+	cmp8(n, NFT_CMP_EQ, proto);
+}
+
+static void in_rules(struct nft_rules *n)
+{
+	/* ct direction original ct mark & A0 != 0 return: the app sent it, and it was logged then.
+	 * Loopback, and multicast that comes back. */
+	for (uint8_t dir = ORIGINAL; dir <= REPLY; dir++) {
+		rule(n, "in", "the connection mark match");
+		marked(n, dir, n->bit[dir]);
+		leave(n);
+		rule_end(n);
+	}
+	/* meta skuid @uids goto found; meta skuid != @uids goto other */
+	rule(n, "in", "the owner match");
+	owner_is(n, true);
+	verdict(n, NFT_GOTO, "found");
+	rule_end(n);
+	rule(n, "in", "the owner match");
+	owner_is(n, false);
+	verdict(n, NFT_GOTO, "other");
+	rule_end(n);
+	/* tcp flags & (syn | ack) == syn goto ask: a new connection, whatever went before it */
+	rule(n, "in", "the TCP flags match");
+	protocol(n, IPPROTO_TCP);
+	transport(n, TH_FLAGS, 1, NFT_REG_1);
+	bitwise(n, &(uint8_t){ SYN_ACK_BITS }, &(uint8_t){ 0 }, 1);
+	cmp8(n, NFT_CMP_EQ, SYN_BIT);
+	verdict(n, NFT_GOTO, "ask");
+	rule_end(n);
+	/* ct direction original ct mark & A1 != 0 goto got; the same for reply and A0 */
+	for (uint8_t dir = ORIGINAL; dir <= REPLY; dir++) {
+		rule(n, "in", "the connection mark match");
+		marked(n, dir, n->bit[!dir]);
+		verdict(n, NFT_GOTO, "got");
+		rule_end(n);
+	}
+	/* ct mark & T != 0 goto ask: the app may have its port back */
+	rule(n, "in", "the connection mark match");
+	ct(n, NFT_CT_MARK, false);
+	and32(n, n->bit[2]);
+	cmp32(n, NFT_CMP_NEQ, 0);
+	verdict(n, NFT_GOTO, "ask");
+	rule_end(n);
+	/* ct state new,invalid,untracked goto ask */
+	rule(n, "in", "the connection state match");
+	ct(n, NFT_CT_STATE, false);
+	and32(n, NF_CT_STATE_BIT(IP_CT_NEW) | NF_CT_STATE_INVALID_BIT | NF_CT_STATE_UNTRACKED_BIT);
+	cmp32(n, NFT_CMP_NEQ, 0);
+	verdict(n, NFT_GOTO, "ask");
+	rule_end(n);
+}
+
+static void in_chains(struct nft_rules *n)
+{
+	static const uint8_t datagrams[] = { IPPROTO_UDP, IPPROTO_UDPLITE };
+	static const uint8_t asked[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE };
+
+	set_mark(n, "found", ORIGINAL, 0, n->bit[1]);
+	set_mark(n, "found", REPLY, 0, n->bit[0]);
+	log_rule(n, "found", APPTAP_RULE_GOT);
+	/* What was the app's end is another's now: ct mark & A1 != 0 ct mark set ... */
+	for (uint8_t dir = ORIGINAL; dir <= REPLY; dir++) {
+		uint32_t keep = ~(n->bit[!dir] | n->bit[2]);
+
+		rule(n, "other", "a rule that sets the connection's mark");
+		marked(n, dir, n->bit[!dir]);
+		ct(n, NFT_CT_MARK, false);
+		bitwise(n, &keep, &n->bit[2], sizeof(keep));
+		ct(n, NFT_CT_MARK, true);
+		rule_end(n);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(datagrams); i++) {
+		rule(n, "got", "a rule that logs to NFLOG");
+		protocol(n, datagrams[i]);
+		log_as(n, APPTAP_RULE_GOT_DATAGRAM);
+		leave(n);
+		rule_end(n);
+	}
+	log_rule(n, "got", APPTAP_RULE_GOT_MARKED);
+	/* meta l4proto . th dport @skipped return */
+	rule(n, "ask", "the lookup of a port");
+	meta(n, NFT_META_L4PROTO, NFT_REG32_00);
+	transport(n, 2, 2, NFT_REG32_01);
+	lookup(n, SKIPPED, false);
+	leave(n);
+	rule_end(n);
+	for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
+		rule(n, "ask", "a rule that logs to NFLOG");
+		protocol(n, asked[i]);
+		log_as(n, APPTAP_RULE_ASK);
+		leave(n);
+		rule_end(n);
+	}
+}
+
+static void add_chain(struct nft_rules *n, const char *name, int hook, int32_t priority)
+{
+	begin(n, NFT_MSG_NEWCHAIN, NLM_F_CREATE, "a chain");
+	apptap_nfmsg_put_str(&n->msg, NFTA_CHAIN_TABLE, n->table);
+	apptap_nfmsg_put_str(&n->msg, NFTA_CHAIN_NAME, name);
+	if (hook >= 0) {
+		size_t at = apptap_nfmsg_nest(&n->msg, NFTA_CHAIN_HOOK);
+
+		apptap_nfmsg_put_be32(&n->msg, NFTA_HOOK_HOOKNUM, (uint32_t)hook);
+		apptap_nfmsg_put_be32(&n->msg, NFTA_HOOK_PRIORITY, (uint32_t)priority);
+		apptap_nfmsg_unnest(&n->msg, at);
+		apptap_nfmsg_put_str(&n->msg, NFTA_CHAIN_TYPE, "filter");
+	}
+}
+
+static void add_set(struct nft_rules *n, const char *name, uint32_t id, uint32_t type, uint32_t len)
+{
+	begin(n, NFT_MSG_NEWSET, NLM_F_CREATE, "a set");
+	apptap_nfmsg_put_str(&n->msg, NFTA_SET_TABLE, n->table);
+	apptap_nfmsg_put_str(&n->msg, NFTA_SET_NAME, name);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_FLAGS, 0);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_KEY_TYPE, type);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_KEY_LEN, len);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_ID, id);
+}
+
+/* A message about elements of @set: put_element() for each, then elements_end(). */
+static size_t elements(struct nft_rules *n, uint16_t message, const char *set)
+{
+	begin(n, message, message == NFT_MSG_NEWSETELEM ? NLM_F_CREATE : 0, "a set's elements");
+	apptap_nfmsg_put_str(&n->msg, NFTA_SET_ELEM_LIST_TABLE, n->table);
+	apptap_nfmsg_put_str(&n->msg, NFTA_SET_ELEM_LIST_SET, set);
+	return apptap_nfmsg_nest(&n->msg, NFTA_SET_ELEM_LIST_ELEMENTS);
+}
+
+static void put_element(struct nft_rules *n, const void *key, size_t len)
+{
+	size_t at = apptap_nfmsg_nest(&n->msg, NFTA_LIST_ELEM);
+
+	put_value(n, NFTA_SET_ELEM_KEY, key, len);
+	apptap_nfmsg_unnest(&n->msg, at);
+}
+
+static void put_uids(struct nft_rules *n, const struct apptap_scope *scope)
+{
+	size_t at;
+
+	if (!scope->uid_count)
+		return;
+	at = elements(n, NFT_MSG_NEWSETELEM, UIDS);
+	for (size_t i = 0; i < scope->uid_count; i++) {
+		uint32_t uid = scope->uids[i].uid;
+
+		put_element(n, &uid, sizeof(uid));
+	}
+	apptap_nfmsg_unnest(&n->msg, at);
+}
+
+static void put_table(struct nft_rules *n, const struct apptap_scope *scope)
+{
+	static const char *const chains[] = { "mine",  "sent", "taken", "found",
+					      "other", "got",  "ask" };
+
+	begin(n, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL,
+	      "a table that ends with its owner (since Linux 5.12)");
+	apptap_nfmsg_put_str(&n->msg, NFTA_TABLE_NAME, n->table);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER);
+	add_set(n, UIDS, 1, TYPE_UID, 4);
+	add_set(n, SKIPPED, 2, TYPE_PROTO_PORT, 8);
+	put_uids(n, scope);
+	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
+		add_chain(n, chains[i], -1, 0);
+	add_chain(n, "out", NF_INET_LOCAL_OUT, OUT_PRIORITY);
+	add_chain(n, "in", NF_INET_LOCAL_IN, IN_PRIORITY);
+	out_rules(n);
+	in_rules(n);
+	in_chains(n);
+}
+
+static int transact(struct nft_rules *n, struct apptap_error *err)
+{
+	apptap_nfmsg_batch_end(&n->msg, NFNL_SUBSYS_NFTABLES);
+	return apptap_nfmsg_send(&n->nl, &n->msg, err);
+}
+
+static void transaction(struct nft_rules *n)
+{
+	apptap_nfmsg_init(&n->msg);
+	apptap_nfmsg_batch_begin(&n->msg, NFNL_SUBSYS_NFTABLES);
+}
+
+static void nft_remove(struct apptap_rules *r)
+{
+	struct nft_rules *n;
+
+	if (!r)
+		return;
+	n = nft_of(r);
+	apptap_nl_close(&n->nl); /* and the kernel removes the table */
+	free(n);
+}
+
+static int nft_install(struct apptap_rules **out, const struct apptap_rules_config *cfg,
+		       struct apptap_error *err)
+{
+	struct nft_rules *n = calloc(1, sizeof(*n));
+	int r;
+
+	if (!n)
+		return apptap_error_set(err, ENOMEM, "allocating rules");
+	n->base.ops = &apptap_rules_nft;
+	n->nl = (struct apptap_nl)APPTAP_NL_CLOSED;
+	n->group = cfg->group;
+	n->mark = cfg->mark;
+	apptap_rules_bits(cfg->mark, n->bit);
+	snprintf(n->tag, sizeof(n->tag), "%s", cfg->tag);
+	snprintf(n->table, sizeof(n->table), "apptap_%s", cfg->tag);
+	r = apptap_nl_open(&n->nl, NETLINK_NETFILTER, err);
+	if (r == 0) {
+		transaction(n);
+		put_table(n, cfg->scope);
+		r = transact(n, err);
+	}
+	if (r < 0) {
+		nft_remove(&n->base);
+		return r;
+	}
+	*out = &n->base;
+	return 0;
+}
+
+static int nft_update(struct apptap_rules *r, const struct apptap_scope *scope,
+		      struct apptap_error *err)
+{
+	struct nft_rules *n = nft_of(r);
+	size_t at;
+
+	transaction(n);
+	at = elements(n, NFT_MSG_DELSETELEM, UIDS); /* without elements: all of them */
+	n->msg.len = at;
+	((struct nlmsghdr *)(void *)(n->msg.bytes + n->msg.begun))->nlmsg_len =
+		(uint32_t)(at - n->msg.begun);
+	put_uids(n, scope);
+	return transact(n, err);
+}
+
+static int nft_skip_port(struct apptap_rules *r, uint8_t proto, uint16_t port, bool skip)
+{
+	struct nft_rules *n = nft_of(r);
+	uint8_t key[8] = { proto };
+	size_t at;
+
+	apptap_put_be16(key + 4, port);
+	transaction(n);
+	at = elements(n, skip ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, SKIPPED);
+	put_element(n, key, sizeof(key));
+	apptap_nfmsg_unnest(&n->msg, at);
+	return transact(n, NULL);
+}
+
+const struct apptap_rules_ops apptap_rules_nft = {
+	.name = "nftables",
+	.install = nft_install,
+	.update = nft_update,
+	.skip_port = nft_skip_port,
+	.remove = nft_remove,
+};
