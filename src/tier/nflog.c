@@ -18,8 +18,11 @@
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 
-#include "tier/diag.h"
+#include "tier/claims.h"
+#include "tier/deaths.h"
+#include "tier/hold.h"
 #include "tier/links.h"
 #include "tier/marks.h"
 #include "tier/nflog_probe.h"
@@ -34,6 +37,8 @@
 #define READER_NICE (-20)
 #define DEVICES_MAX 64
 #define INTERFACES_MAX 64
+#define HOLD_BYTES (8U << 20)
+#define HOLD_TICK_MS 4
 
 /* What the kernel does not say of packets on their way out: the device's own address and type. */
 struct device {
@@ -41,6 +46,12 @@ struct device {
 	uint16_t arphrd;
 	uint8_t halen;
 	uint8_t haddr[8];
+};
+
+/* One that waits in the hold queue, in the same order: what was known when it was met. */
+struct waiting {
+	struct apptap_claim_case claim;
+	struct waiting *next;
 };
 
 struct nflog {
@@ -51,6 +62,14 @@ struct nflog {
 	struct apptap_nflog_reader *reader;
 	struct apptap_links *links;
 	struct apptap_diag *diag;
+	struct apptap_claims *claims;
+	struct apptap_hold *hold;
+	struct waiting *waiting, **waiting_end;
+	struct apptap_deaths *deaths;
+	struct apptap_obituaries *obituaries; /* NULL: not wanted now, or the kernel has none */
+	int stamping; /* a socket that makes the kernel stamp what it receives; -1: not wanted */
+	int timer;
+	bool timer_armed;
 	struct apptap_marks marks;
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
 	char *interfaces[INTERFACES_MAX];
@@ -81,6 +100,15 @@ static void warn(const struct nflog *s, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	s->cfg.warn(s->cfg.warn_arg, text);
+}
+
+static int watch(struct nflog *s, int fd, struct apptap_error *err)
+{
+	struct epoll_event e = { .events = EPOLLIN };
+
+	if (epoll_ctl(s->base.fd, EPOLL_CTL_ADD, fd, &e) < 0)
+		return apptap_error_set(err, errno, "watching a descriptor");
+	return 0;
 }
 
 /* ---- the link layer ---- */
@@ -189,29 +217,39 @@ static int keep(struct nflog *s, const struct apptap_packet *pkt)
 	return s->consumer->packet(s->consumer, pkt, s->err);
 }
 
-/* A first packet from outside, or one to a port that the app once had: who has the port now? */
-static int judge_by_socket(struct nflog *s, struct apptap_packet *pkt)
+static int count_lost(struct nflog *s, enum apptap_claim what)
 {
-	struct apptap_sighting found;
-	struct apptap_dissect d;
-	struct apptap_flow flow;
-
-	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
-	if (!(d.flags & APPTAP_DIS_PORTS)) {
-		s->n.unattributed++;
-		return 0;
-	}
-	apptap_dissect_flow(&d, false, &flow);
-	s->n.lookups++;
-	if (d.flags & APPTAP_DIS_MULTICAST)
-		apptap_diag_ask_group(s->diag, &flow, s->scope, &found);
+	if (what == APPTAP_CLAIM_FOREIGN)
+		s->n.foreign++;
 	else
-		apptap_diag_ask(s->diag, &flow, pkt->ifindex, &found);
-	if (found.uid != APPTAP_UID_NONE && apptap_scope_has(s->scope, found.uid)) {
-		pkt->uid = found.uid;
-		return keep(s, pkt);
+		s->n.unattributed++;
+	return 0;
+}
+
+/* Certain; behind those that wait, so that order is kept. */
+static int take_certain(struct nflog *s, enum apptap_rule_class class,
+			const struct apptap_packet *pkt, const struct apptap_dissect *d)
+{
+	apptap_claims_see(s->claims, class, d, pkt->uid, s->now_ns);
+	if (apptap_hold_count(s->hold) && apptap_hold_push(s->hold, pkt, d, pkt->ts_ns, true))
+		return 0;
+	return keep(s, pkt);
+}
+
+static int take_doubtful(struct nflog *s, enum apptap_rule_class class,
+			 const struct apptap_packet *pkt, const struct apptap_dissect *d,
+			 uint64_t rx_ns)
+{
+	struct waiting *w = malloc(sizeof(*w));
+
+	if (!w || !apptap_hold_push(s->hold, pkt, d, pkt->ts_ns, false)) {
+		free(w);
+		return count_lost(s, APPTAP_CLAIM_UNKNOWN); /* no room to wait */
 	}
-	s->n.foreign++;
+	apptap_claims_open(s->claims, class, pkt, d, rx_ns, &w->claim);
+	w->next = NULL;
+	*s->waiting_end = w;
+	s->waiting_end = &w->next;
 	return 0;
 }
 
@@ -219,40 +257,128 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 {
 	struct nflog *s = arg;
 	struct apptap_packet pkt;
+	struct apptap_dissect d;
+	enum apptap_rule_class class;
 
 	/* Somebody else's rule may log to this group too. */
 	if (p->prefix_len != APPTAP_RULES_TAG_BYTES + 1 ||
 	    memcmp(p->prefix, s->tag, APPTAP_RULES_TAG_BYTES) != 0)
 		return 0;
+	class = (enum apptap_rule_class)p->prefix[APPTAP_RULES_TAG_BYTES];
 	to_packet(s, p, &pkt);
+	apptap_dissect((struct apptap_view){ p->data, p->len }, pkt.protocol, &d);
+	if (class == APPTAP_RULE_TAKEN) {
+		apptap_claims_see(s->claims, class, &d, APPTAP_UID_NONE, s->now_ns);
+		return 0;
+	}
 	if (!interface_wanted(s, pkt.ifindex))
 		return 0;
 	s->n.seen++;
-	switch (p->prefix[APPTAP_RULES_TAG_BYTES]) {
+	switch (class) {
 	case APPTAP_RULE_SENT:
 	case APPTAP_RULE_SENT_MARKED:
 	case APPTAP_RULE_GOT:
 	case APPTAP_RULE_GOT_MARKED:
-	case APPTAP_RULE_GOT_DATAGRAM:
-		return keep(s, &pkt);
+		return take_certain(s, class, &pkt, &d);
+	case APPTAP_RULE_SENT_ASK:
 	case APPTAP_RULE_ASK:
-		return judge_by_socket(s, &pkt);
+	case APPTAP_RULE_GOT_DATAGRAM:
+		return take_doubtful(s, class, &pkt, &d, p->rx_ns);
 	default:
-		s->n.foreign++;
-		return 0;
+		return count_lost(s, APPTAP_CLAIM_FOREIGN);
 	}
+}
+
+/* Hands over what waits, from the front, as far as it can be told whose it is. */
+static int pump(struct nflog *s, bool last)
+{
+	uint64_t now_ns = apptap_clock_ns(CLOCK_REALTIME);
+	struct apptap_held *p;
+	int r = 0;
+
+	for (p = apptap_hold_first(s->hold); p && r >= 0; p = p->next) {
+		enum apptap_claim what = APPTAP_CLAIM_OURS;
+		struct waiting *w = s->waiting;
+
+		if (!p->known) {
+			what = apptap_claims_settle(s->claims, &w->claim, now_ns, last,
+						    &p->pkt.uid);
+			if (what == APPTAP_CLAIM_WAIT)
+				break;
+			s->waiting = w->next;
+			if (!s->waiting)
+				s->waiting_end = &s->waiting;
+			free(w);
+		}
+		r = what == APPTAP_CLAIM_OURS ? keep(s, &p->pkt) : count_lost(s, what);
+		p->handed_over = true;
+	}
+	if (r >= 0)
+		r = s->consumer->flush(s->consumer, s->err);
+	while ((p = apptap_hold_first(s->hold)) && p->handed_over)
+		apptap_hold_pop(s->hold);
+	return r;
+}
+
+static void socket_closed(void *arg, uint16_t port)
+{
+	struct nflog *s = arg;
+
+	apptap_claims_closed(s->claims, port, apptap_clock_ns(CLOCK_REALTIME));
+}
+
+/*
+ * While a port of the app's is being taken by others, exact times are wanted: when sockets close,
+ * and when packets came. Both cost everybody a little, so they are asked for then only.
+ */
+static void tend_witnesses(struct nflog *s)
+{
+	bool want = apptap_claims_contested(s->claims, s->now_ns);
+	int one = 1;
+
+	if (want == (s->stamping >= 0))
+		return;
+	if (!want) {
+		apptap_obituaries_close(s->obituaries);
+		s->obituaries = NULL;
+		close(apptap_steal_fd(&s->stamping));
+		return;
+	}
+	s->stamping = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s->stamping < 0)
+		return;
+	setsockopt(s->stamping, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one));
+	if (apptap_obituaries_open(&s->obituaries, NULL) == 0)
+		watch(s, apptap_obituaries_fd(s->obituaries), NULL);
+}
+
+static void arm_timer(struct nflog *s)
+{
+	bool want = apptap_hold_count(s->hold) > 0;
+	struct itimerspec t = { 0 };
+
+	if (want == s->timer_armed)
+		return;
+	if (want)
+		t.it_value.tv_nsec = t.it_interval.tv_nsec = HOLD_TICK_MS * 1000000L;
+	timerfd_settime(s->timer, 0, &t, NULL);
+	s->timer_armed = want;
 }
 
 static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 			  struct apptap_error *err)
 {
 	struct nflog *s = nflog_of(t);
+	uint64_t ticks;
 	int r = 1;
 
 	s->consumer = c;
 	s->err = err;
-	apptap_links_read(s->links, NULL, NULL);
+	if (read(s->timer, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
+		return apptap_error_set(err, errno, "reading a timer");
 	for (int i = 0; r > 0 && i < READS_A_TURN; i++) {
+		if (s->obituaries)
+			apptap_obituaries_read(s->obituaries, s->deaths, socket_closed, s);
 		s->now_ns = apptap_clock_ns(CLOCK_REALTIME);
 		r = apptap_nflog_read(s->reader, take, s, err);
 		if (r > 0) {
@@ -261,6 +387,12 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 			r = flushed < 0 ? flushed : r;
 		}
 	}
+	/* All that was logged before our questions has been read, but for a flood. */
+	if (r >= 0)
+		r = pump(s, false);
+	apptap_links_read(s->links, NULL, NULL);
+	tend_witnesses(s);
+	arm_timer(s);
 	return r < 0 ? r : 0;
 }
 
@@ -279,7 +411,7 @@ static int nflog_drain(struct apptap_tier *t, struct apptap_consumer *c, struct 
 			   (int)((end_ns - now_ns) / APPTAP_NSEC_PER_MSEC) + 1);
 		r = nflog_dispatch(t, c, err);
 	}
-	return r;
+	return r == 0 ? pump(s, true) : r;
 }
 
 static int nflog_rescope(struct apptap_tier *t, struct apptap_error *err)
@@ -294,6 +426,8 @@ static void nflog_counters(const struct apptap_tier *t, struct apptap_tier_count
 	const struct nflog *s = nflog_of(t);
 
 	*out = s->n;
+	out->held = apptap_hold_count(s->hold);
+	out->lookups = apptap_claims_lookups(s->claims);
 	out->dropped_kernel = apptap_nflog_lost(s->reader);
 }
 
@@ -316,7 +450,21 @@ static void nflog_close(struct apptap_tier *t)
 		apptap_marks_clear(s->marks.mark, NULL);
 	apptap_marks_release(&s->marks);
 	apptap_links_close(s->links);
+	apptap_obituaries_close(s->obituaries);
+	apptap_deaths_free(s->deaths);
+	apptap_claims_free(s->claims);
 	apptap_diag_close(s->diag);
+	apptap_hold_free(s->hold);
+	while (s->waiting) {
+		struct waiting *w = s->waiting;
+
+		s->waiting = w->next;
+		free(w);
+	}
+	if (s->stamping >= 0)
+		close(s->stamping);
+	if (s->timer >= 0)
+		close(s->timer);
 	for (size_t i = 0; i < s->cfg.interface_count; i++)
 		free(s->interfaces[i]);
 	if (s->inet >= 0)
@@ -349,15 +497,6 @@ static int copy_interfaces(struct nflog *s, const struct apptap_tier_config *cfg
 	return 0;
 }
 
-static int watch(struct nflog *s, int fd, struct apptap_error *err)
-{
-	struct epoll_event e = { .events = EPOLLIN };
-
-	if (epoll_ctl(s->base.fd, EPOLL_CTL_ADD, fd, &e) < 0)
-		return apptap_error_set(err, errno, "watching a descriptor");
-	return 0;
-}
-
 /* The group that was asked for, or the next that nobody has. */
 static int open_reader(struct nflog *s, uint16_t *group, struct apptap_error *err)
 {
@@ -384,6 +523,11 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 	if (r == 0)
 		r = apptap_diag_open(&s->diag, err);
 	if (r == 0)
+		r = apptap_claims_new(&s->claims, s->scope, s->diag, err);
+	if (r == 0 &&
+	    (apptap_hold_new(&s->hold, HOLD_BYTES) < 0 || apptap_deaths_new(&s->deaths) < 0))
+		r = apptap_error_set(err, ENOMEM, "allocating the hold queue");
+	if (r == 0)
 		r = apptap_marks_take(&s->marks, err);
 	if (r == 0)
 		r = open_reader(s, &rules.group, err);
@@ -391,6 +535,8 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 		r = watch(s, apptap_nflog_fd(s->reader), err);
 	if (r == 0)
 		r = watch(s, apptap_links_fd(s->links), err);
+	if (r == 0)
+		r = watch(s, s->timer, err);
 	if (r < 0)
 		return r;
 	rules.mark = s->marks.mark;
@@ -424,11 +570,14 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	s->marks = (struct apptap_marks)APPTAP_MARKS_NONE;
 	s->base.fd = epoll_create1(EPOLL_CLOEXEC);
 	s->inet = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	s->stamping = -1;
+	s->waiting_end = &s->waiting;
 	make_tag(s->tag);
 	if (cfg->scope->whole_device)
 		r = apptap_error_say(err, ENOTSUP,
 				     "a whole device is not what the tier nflog is for");
-	else if (s->base.fd < 0 || s->inet < 0)
+	else if (s->base.fd < 0 || s->inet < 0 || s->timer < 0)
 		r = apptap_error_set(err, errno, "making an event queue");
 	else
 		r = open_parts(s, cfg, err);

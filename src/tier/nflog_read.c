@@ -67,6 +67,17 @@ static void take_address(struct apptap_view v, struct apptap_nflog_packet *out)
 	memcpy(out->haddr, h->hw_addr, out->halen);
 }
 
+static void take_time(struct apptap_view v, struct apptap_nflog_packet *out)
+{
+	uint64_t sec, usec;
+
+	if (v.left < 16)
+		return;
+	sec = (uint64_t)apptap_get_be32(v.p) << 32 | apptap_get_be32(v.p + 4);
+	usec = (uint64_t)apptap_get_be32(v.p + 8) << 32 | apptap_get_be32(v.p + 12);
+	out->rx_ns = sec * APPTAP_NSEC_PER_SEC + usec * APPTAP_NSEC_PER_USEC;
+}
+
 static void take_attr(uint16_t type, struct apptap_view v, struct apptap_nflog_packet *out)
 {
 	switch (type) {
@@ -96,6 +107,9 @@ static void take_attr(uint16_t type, struct apptap_view v, struct apptap_nflog_p
 	case NFULA_UID:
 		out->has_uid = v.left >= 4;
 		out->uid = get_be32(v);
+		break;
+	case NFULA_TIMESTAMP:
+		take_time(v, out);
 		break;
 	case NFULA_SEQ:
 		out->has_seq = v.left >= 4;

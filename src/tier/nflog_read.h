@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/view.h"
 
-#define APPTAP_NFLOG_PREFIX_MAX 64
+#define APPTAP_NFLOG_PREFIX_MAX ((size_t)64)
 
 /* One logged packet; pointers go into the bytes that were parsed. */
 struct apptap_nflog_packet {
@@ -23,6 +23,7 @@ struct apptap_nflog_packet {
 	bool has_seq, has_uid;
 	uint32_t seq; /* counts the packets of a group, those too that were lost on their way */
 	uid_t uid; /* of the socket's opener */
+	uint64_t rx_ns; /* CLOCK_REALTIME, to the microsecond; 0: the kernel did not say */
 };
 
 /* @v: a netlink message of NFNL_SUBSYS_ULOG behind its nlmsghdr. false: not a packet. */

@@ -15,6 +15,7 @@
 enum apptap_rule_class {
 	APPTAP_RULE_SENT = 'o', /* a socket of the app's sent it: certain */
 	APPTAP_RULE_SENT_MARKED = 'm', /* nobody's socket did, on a connection of the app's */
+	APPTAP_RULE_SENT_ASK = 'r', /* nobody's socket did, nor is there a connection to ask */
 	APPTAP_RULE_GOT = 'i', /* the kernel has found the app's socket already: certain */
 	APPTAP_RULE_GOT_MARKED = 't', /* to the app's end of a connection, which cannot change */
 	APPTAP_RULE_GOT_DATAGRAM = 'u', /* to the app's end, whose port may have changed hands */

@@ -167,6 +167,10 @@ static void log_as(struct nft_rules *n, enum apptap_rule_class class)
 	snprintf(prefix, sizeof(prefix), "%s%c", n->tag, class);
 	apptap_nfmsg_put_be16(&n->msg, NFTA_LOG_GROUP, n->group);
 	apptap_nfmsg_put_str(&n->msg, NFTA_LOG_PREFIX, prefix);
+	/* Who waits for these must hear at once: what has been gathered so far goes with them. */
+	if (class == APPTAP_RULE_ASK || class == APPTAP_RULE_GOT_DATAGRAM ||
+	    class == APPTAP_RULE_TAKEN)
+		apptap_nfmsg_put_be16(&n->msg, NFTA_LOG_QTHRESHOLD, 1);
 	if (class == APPTAP_RULE_TAKEN)
 		apptap_nfmsg_put_be32(&n->msg, NFTA_LOG_SNAPLEN, TAKEN_SNAPLEN);
 	expr_end(n, at, data);
@@ -185,11 +189,6 @@ static void verdict(struct nft_rules *n, int32_t code, const char *chain)
 	apptap_nfmsg_unnest(&n->msg, v);
 	apptap_nfmsg_unnest(&n->msg, value);
 	expr_end(n, at, data);
-}
-
-static void jump(struct nft_rules *n, const char *chain)
-{
-	verdict(n, NFT_JUMP, chain);
 }
 
 static void leave(struct nft_rules *n)
@@ -251,24 +250,52 @@ static void log_rule(struct nft_rules *n, const char *chain, enum apptap_rule_cl
 	rule_end(n);
 }
 
+/* meta l4proto @proto, then what follows */
+static void protocol(struct nft_rules *n, uint8_t proto)
+{
+	meta(n, NFT_META_L4PROTO, NFT_REG_1);
+	cmp8(n, NFT_CMP_EQ, proto);
+}
+
+/* For what has ports: the socket table can be asked about no other. */
+static void log_ports(struct nft_rules *n, const char *chain, enum apptap_rule_class class)
+{
+	static const uint8_t protos[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE };
+
+	for (size_t i = 0; i < ARRAY_SIZE(protos); i++) {
+		rule(n, chain, "a rule that logs to NFLOG");
+		protocol(n, protos[i]);
+		log_as(n, class);
+		leave(n);
+		rule_end(n);
+	}
+}
+
 /* ---- the table ---- */
 
 static void out_rules(struct nft_rules *n)
 {
 	static const char what[] = "the owner match";
 
-	/* meta skuid @uids jump mine */
+	/* meta skuid @uids goto mine */
 	rule(n, "out", what);
 	owner_is(n, true);
-	jump(n, "mine");
+	verdict(n, NFT_GOTO, "mine");
 	rule_end(n);
-	/* ct direction original ct mark & A0 != 0 jump sent; the same for reply and A1 */
+	/* ct direction original ct mark & A0 != 0 goto sent; the same for reply and A1 */
 	for (uint8_t dir = ORIGINAL; dir <= REPLY; dir++) {
 		rule(n, "out", "the connection mark match");
 		marked(n, dir, n->bit[dir]);
-		jump(n, "sent");
+		verdict(n, NFT_GOTO, "sent");
 		rule_end(n);
 	}
+	/* ct state invalid,untracked goto stray */
+	rule(n, "out", "the connection state match");
+	ct(n, NFT_CT_STATE, false);
+	and32(n, NF_CT_STATE_INVALID_BIT | NF_CT_STATE_UNTRACKED_BIT);
+	cmp32(n, NFT_CMP_NEQ, 0);
+	verdict(n, NFT_GOTO, "stray");
+	rule_end(n);
 	set_mark(n, "mine", ORIGINAL, 0, n->bit[0]);
 	set_mark(n, "mine", REPLY, 0, n->bit[1]);
 	log_rule(n, "mine", APPTAP_RULE_SENT);
@@ -281,13 +308,12 @@ static void out_rules(struct nft_rules *n)
 	log_rule(n, "taken", APPTAP_RULE_TAKEN);
 	set_mark(n, "taken", ORIGINAL, n->bit[0], n->bit[2]);
 	set_mark(n, "taken", REPLY, n->bit[1], n->bit[2]);
-}
-
-/* meta l4proto @proto, then what follows */
-static void protocol(struct nft_rules *n, uint8_t proto)
-{
-	meta(n, NFT_META_L4PROTO, NFT_REG_1);
-	cmp8(n, NFT_CMP_EQ, proto);
+	/* meta skuid != @uids return: the kernel's own answers remain */
+	rule(n, "stray", what);
+	owner_is(n, false);
+	leave(n);
+	rule_end(n);
+	log_ports(n, "stray", APPTAP_RULE_SENT_ASK);
 }
 
 static void in_rules(struct nft_rules *n)
@@ -343,7 +369,6 @@ static void in_rules(struct nft_rules *n)
 static void in_chains(struct nft_rules *n)
 {
 	static const uint8_t datagrams[] = { IPPROTO_UDP, IPPROTO_UDPLITE };
-	static const uint8_t asked[] = { IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE };
 
 	set_mark(n, "found", ORIGINAL, 0, n->bit[1]);
 	set_mark(n, "found", REPLY, 0, n->bit[0]);
@@ -374,13 +399,7 @@ static void in_chains(struct nft_rules *n)
 	lookup(n, SKIPPED, false);
 	leave(n);
 	rule_end(n);
-	for (size_t i = 0; i < ARRAY_SIZE(asked); i++) {
-		rule(n, "ask", "a rule that logs to NFLOG");
-		protocol(n, asked[i]);
-		log_as(n, APPTAP_RULE_ASK);
-		leave(n);
-		rule_end(n);
-	}
+	log_ports(n, "ask", APPTAP_RULE_ASK);
 }
 
 static void add_chain(struct nft_rules *n, const char *name, int hook, int32_t priority)
@@ -400,6 +419,10 @@ static void add_chain(struct nft_rules *n, const char *name, int hook, int32_t p
 
 static void add_set(struct nft_rules *n, const char *name, uint32_t id, uint32_t type, uint32_t len)
 {
+	uint8_t host_order[6] = { 0, 4 };
+	uint32_t one = 1;
+
+	memcpy(host_order + 2, &one, sizeof(one));
 	begin(n, NFT_MSG_NEWSET, NLM_F_CREATE, "a set");
 	apptap_nfmsg_put_str(&n->msg, NFTA_SET_TABLE, n->table);
 	apptap_nfmsg_put_str(&n->msg, NFTA_SET_NAME, name);
@@ -407,6 +430,9 @@ static void add_set(struct nft_rules *n, const char *name, uint32_t id, uint32_t
 	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_KEY_TYPE, type);
 	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_KEY_LEN, len);
 	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_ID, id);
+	/* nft prints an element's number in this order: 0 is the key's byte order, 1 is the host's.
+	 */
+	apptap_nfmsg_put(&n->msg, NFTA_SET_USERDATA, host_order, sizeof(host_order));
 }
 
 /* A message about elements of @set: put_element() for each, then elements_end(). */
@@ -443,8 +469,8 @@ static void put_uids(struct nft_rules *n, const struct apptap_scope *scope)
 
 static void put_table(struct nft_rules *n, const struct apptap_scope *scope)
 {
-	static const char *const chains[] = { "mine",  "sent", "taken", "found",
-					      "other", "got",  "ask" };
+	static const char *const chains[] = { "mine",  "stray", "sent", "taken",
+					      "found", "other", "got",	"ask" };
 
 	begin(n, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL,
 	      "a table that ends with its owner (since Linux 5.12)");

@@ -1,0 +1,58 @@
+/* claims.h - whose is what the rules could not tell: their other packets, and the socket table */
+#ifndef APPTAP_TIER_CLAIMS_H
+#define APPTAP_TIER_CLAIMS_H
+
+#include "tier/diag.h"
+#include "tier/rules.h"
+#include "tier/tier.h"
+
+enum apptap_claim {
+	APPTAP_CLAIM_OURS,
+	APPTAP_CLAIM_FOREIGN,
+	APPTAP_CLAIM_UNKNOWN, /* it cannot be told: must not be kept */
+	APPTAP_CLAIM_WAIT, /* what follows may tell: settle it then */
+};
+
+/* What was known when the packet was met. */
+struct apptap_claim_case {
+	struct apptap_flow flow;
+	uint64_t number; /* of the packet, in the order of the rules' log */
+	uint64_t rx_ns; /* CLOCK_REALTIME in the kernel; 0: it was not stamped */
+	uint64_t met_ns; /* CLOCK_REALTIME here */
+	enum apptap_rule_class class;
+	bool syn;
+	bool was_taken; /* the last that sent on this flow was another owner */
+	struct apptap_sighting found;
+};
+
+struct apptap_claims;
+
+int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *scope,
+		      struct apptap_diag *diag, struct apptap_error *err);
+void apptap_claims_free(struct apptap_claims *c);
+
+/* A packet that is the app's for certain; or (APPTAP_RULE_TAKEN) another's on the app's flow. */
+void apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
+		       const struct apptap_dissect *d, uid_t uid, uint64_t now_ns);
+
+/* A datagram socket on @port has closed; heard of at @now_ns. */
+void apptap_claims_closed(struct apptap_claims *c, uint16_t port, uint64_t now_ns);
+
+/* A packet of unknown owner: asks the kernel at once, and fills @out. */
+void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
+			const struct apptap_packet *pkt, const struct apptap_dissect *d,
+			uint64_t rx_ns, struct apptap_claim_case *out);
+
+/*
+ * To be called once all has been read that was logged before the question was asked. @last: nothing
+ * more will come. On OURS @uid is filled.
+ */
+enum apptap_claim apptap_claims_settle(struct apptap_claims *c, const struct apptap_claim_case *k,
+				       uint64_t now_ns, bool last, uid_t *uid);
+
+uint64_t apptap_claims_lookups(const struct apptap_claims *c);
+
+/* Has another owner taken a flow of the app's in the last seconds? Then exact times matter. */
+bool apptap_claims_contested(const struct apptap_claims *c, uint64_t now_ns);
+
+#endif
