@@ -14,7 +14,9 @@
 
 #define SETS 8192
 #define WAYS 4
-#define WAIT_NS (15 * APPTAP_NSEC_PER_MSEC) /* for what the app says next on the same flow */
+#define WAIT_NS (12 * APPTAP_NSEC_PER_MSEC) /* for the app's answer, or news of closed sockets */
+#define NEWS_NS (5 * APPTAP_NSEC_PER_MSEC) /* by which those may be late */
+#define CALM_NS (50 * APPTAP_NSEC_PER_USEC)
 #define TCP_MEMORY_NS (120 * APPTAP_NSEC_PER_SEC) /* TIME_WAIT, and the last retransmissions */
 #define PORT_MEMORY_NS (10 * APPTAP_NSEC_PER_SEC)
 #define CONTESTED_NS (10 * APPTAP_NSEC_PER_SEC)
@@ -24,19 +26,22 @@
 struct evidence {
 	struct apptap_flow flow;
 	uint64_t ours, taken; /* the last of each; 0: none */
-	uint64_t ns, taken_ns; /* CLOCK_REALTIME, here */
+	uint64_t ns; /* CLOCK_REALTIME, here */
 	uid_t uid;
 };
 
 /* A local port of datagrams, whichever protocol's: they rarely share one. */
 struct port {
 	uint64_t ours_ns; /* when it was the app's for certain; 0: never, or it no longer is */
-	uint64_t closed_ns; /* when a socket's end was last heard of */
+	uint64_t cookie; /* of the app's socket there, when last asked; 0: not known */
+	uint64_t taker; /* cookie of another owner's socket that has taken it; 0: not known */
+	uint64_t taker_closed_ns; /* when its end was heard of; 0: not yet */
 };
 
 struct apptap_claims {
-	const struct apptap_scope *scope; /* borrowed, like the next */
+	const struct apptap_scope *scope; /* borrowed, like the next two */
 	struct apptap_diag *diag;
+	const struct apptap_deaths *deaths;
 	uint64_t number; /* of the last packet */
 	uint64_t key[2];
 	uint64_t lookups;
@@ -46,7 +51,8 @@ struct apptap_claims {
 };
 
 int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *scope,
-		      struct apptap_diag *diag, struct apptap_error *err)
+		      struct apptap_diag *diag, const struct apptap_deaths *deaths,
+		      struct apptap_error *err)
 {
 	struct apptap_claims *c = calloc(1, sizeof(*c));
 
@@ -54,6 +60,7 @@ int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *sco
 		return apptap_error_set(err, ENOMEM, "allocating the table of claims");
 	c->scope = scope;
 	c->diag = diag;
+	c->deaths = deaths;
 	c->key[0] = apptap_clock_ns(CLOCK_MONOTONIC) * 0x9e3779b97f4a7c15ULL;
 	c->key[1] = (uint64_t)(uintptr_t)c ^ apptap_clock_ns(CLOCK_REALTIME);
 	*out = c;
@@ -88,6 +95,43 @@ static struct evidence *find(struct apptap_claims *c, const struct apptap_flow *
 	return oldest;
 }
 
+/* Who has taken the port: by its cookie its end will be known from that of others. */
+static void note_taker(struct apptap_claims *c, const struct apptap_flow *flow)
+{
+	struct port *p = &c->ports[flow->lport];
+	struct apptap_sighting found;
+
+	c->lookups++;
+	apptap_diag_ask(c->diag, flow, 0, &found);
+	p->ours_ns = 0;
+	p->cookie = 0;
+	p->taker_closed_ns = 0;
+	p->taker = found.uid != APPTAP_UID_NONE && !apptap_scope_has(c->scope, found.uid)
+			   ? found.cookie
+			   : 0;
+}
+
+/*
+ * The app has sent from this port: by its socket's cookie, a later answer about the same socket
+ * will say that nobody else had the port between. A busy flow is not asked about again and again.
+ */
+static void note_sender(struct apptap_claims *c, const struct apptap_flow *flow,
+			const struct evidence *e, uint64_t now_ns)
+{
+	struct port *p = &c->ports[flow->lport];
+	struct apptap_sighting found;
+
+	p->ours_ns = now_ns;
+	p->taker = 0;
+	if (p->cookie && e->ours > e->taken && now_ns - e->ns < CALM_NS)
+		return;
+	c->lookups++;
+	apptap_diag_ask(c->diag, flow, 0, &found);
+	p->cookie = found.uid != APPTAP_UID_NONE && apptap_scope_has(c->scope, found.uid)
+			    ? found.cookie
+			    : 0;
+}
+
 void apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
 		       const struct apptap_dissect *d, uid_t uid, uint64_t now_ns)
 {
@@ -102,24 +146,28 @@ void apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
 		return;
 	apptap_dissect_flow(d, sent, &flow);
 	e = find(c, &flow, true);
-	e->ns = now_ns;
 	if (class == APPTAP_RULE_TAKEN) {
 		e->taken = c->number;
-		e->taken_ns = now_ns;
+		e->ns = now_ns;
 		c->contested_ns = now_ns;
 		if (is_datagram(d->proto))
-			c->ports[flow.lport].ours_ns = 0;
+			note_taker(c, &flow);
 		return;
 	}
+	if (is_datagram(d->proto) && sent)
+		note_sender(c, &flow, e, now_ns);
 	e->ours = c->number;
+	e->ns = now_ns;
 	e->uid = uid;
-	if (is_datagram(d->proto))
-		c->ports[flow.lport].ours_ns = now_ns;
 }
 
 void apptap_claims_closed(struct apptap_claims *c, uint16_t port, uint64_t now_ns)
 {
-	c->ports[port].closed_ns = now_ns;
+	struct apptap_flow flow = { .proto = IPPROTO_UDP, .lport = port };
+	struct port *p = &c->ports[port];
+
+	if (p->taker && !p->taker_closed_ns && apptap_deaths_has(c->deaths, &flow, p->taker))
+		p->taker_closed_ns = now_ns;
 }
 
 static void ask(struct apptap_claims *c, const struct apptap_packet *pkt,
@@ -142,6 +190,7 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 			uint64_t rx_ns, struct apptap_claim_case *k)
 {
 	const struct evidence *e;
+	const struct port *p;
 
 	memset(k, 0, sizeof(*k));
 	k->number = ++c->number;
@@ -149,12 +198,16 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 	k->rx_ns = rx_ns;
 	k->met_ns = pkt->ts_ns;
 	k->found.uid = APPTAP_UID_NONE;
-	if (!(d->flags & APPTAP_DIS_PORTS))
+	if (!(d->flags & APPTAP_DIS_IP))
 		return;
 	apptap_dissect_flow(d, class == APPTAP_RULE_SENT_ASK, &k->flow);
 	k->syn = (d->flags & (APPTAP_DIS_TCP_SYN | APPTAP_DIS_TCP_ACK)) == APPTAP_DIS_TCP_SYN;
 	e = find(c, &k->flow, false);
 	k->was_taken = e && e->taken > e->ours;
+	p = &c->ports[k->flow.lport];
+	k->taker_closed_ns = p->taker ? p->taker_closed_ns : 0;
+	k->cookie = p->cookie;
+	k->was_ours = p->ours_ns && k->met_ns < p->ours_ns + PORT_MEMORY_NS;
 	if (class != APPTAP_RULE_SENT_ASK)
 		ask(c, pkt, d, k);
 }
@@ -174,59 +227,87 @@ static enum apptap_claim settle_connection(struct apptap_claims *c, const struct
 	return k->found.sight == APPTAP_SIGHT_ORPHAN ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_FOREIGN;
 }
 
-/* Nobody has the port any more. */
-static enum apptap_claim settle_closed(struct apptap_claims *c, const struct evidence *e,
-				       const struct apptap_claim_case *k, uint64_t now_ns,
-				       bool last, uid_t *uid)
+/* Sockets other than @cookie's that have left the port around the time of the packet. */
+static bool others_left(const struct apptap_claims *c, const struct apptap_claim_case *k,
+			uint64_t cookie)
 {
-	const struct port *p = &c->ports[k->flow.lport];
+	uint64_t gone[APPTAP_DEATHS_A_PORT];
+	int n = apptap_deaths_since(c->deaths, &k->flow, k->met_ns - NEWS_NS, gone);
 
-	if (k->class == APPTAP_RULE_GOT_DATAGRAM)
-		return ours(c, e, uid); /* nobody took it: the mark is right */
-	if (k->was_taken)
-		return APPTAP_CLAIM_UNKNOWN;
-	if (e && e->ours > k->number)
-		return ours(c, e, uid); /* it was answered */
-	if (is_datagram(k->flow.proto) && p->ours_ns && k->met_ns < p->ours_ns + PORT_MEMORY_NS)
-		return ours(c, e, uid);
-	if (!last && now_ns < k->met_ns + WAIT_NS)
-		return APPTAP_CLAIM_WAIT;
-	return APPTAP_CLAIM_FOREIGN;
+	for (int i = 0; i < n; i++)
+		if (gone[i] != cookie)
+			return true;
+	return n < 0;
 }
 
-enum apptap_claim apptap_claims_settle(struct apptap_claims *c, const struct apptap_claim_case *k,
+/* Nobody has the port any more. */
+static enum apptap_claim settle_closed(struct apptap_claims *c, const struct evidence *e,
+				       const struct apptap_claim_case *k, bool over, uid_t *uid)
+{
+	if (k->syn && e && e->ours > k->number)
+		return ours(c, e, uid); /* it was answered. A datagram's answer may be the next's */
+	if (k->syn)
+		return over ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_WAIT;
+	if (k->was_taken)
+		return APPTAP_CLAIM_UNKNOWN;
+	if (k->class != APPTAP_RULE_GOT_DATAGRAM && !k->was_ours)
+		return APPTAP_CLAIM_FOREIGN;
+	/* The app was the last that had it, unless others came and went. */
+	if (others_left(c, k, k->cookie))
+		return APPTAP_CLAIM_UNKNOWN;
+	return ours(c, e, uid);
+}
+
+/* The app has the port now; had it the packet too? */
+static enum apptap_claim settle_owned(struct apptap_claims *c, const struct apptap_claim_case *k,
+				      bool over, uid_t *uid)
+{
+	struct port *p = &c->ports[k->flow.lport];
+	bool same = k->cookie && k->cookie == k->found.cookie;
+
+	*uid = k->found.uid;
+	if (!is_datagram(k->flow.proto) || k->found.group)
+		return APPTAP_CLAIM_OURS;
+	/* If the taker's end was heard of before the packet came. */
+	if (k->was_taken && k->taker_closed_ns && k->taker_closed_ns < k->rx_ns)
+		same = true;
+	if (!same && k->was_taken)
+		return APPTAP_CLAIM_UNKNOWN;
+	if (!same && !over)
+		return APPTAP_CLAIM_WAIT; /* for news of who may have had it before */
+	if (!same && others_left(c, k, k->found.cookie))
+		return APPTAP_CLAIM_UNKNOWN;
+	if (!p->cookie) {
+		p->cookie = k->found.cookie;
+		p->ours_ns = k->met_ns;
+	}
+	return APPTAP_CLAIM_OURS;
+}
+
+enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_claim_case *k,
 				       uint64_t now_ns, bool last, uid_t *uid)
 {
 	struct evidence *e = find(c, &k->flow, false);
-	struct port *p = &c->ports[k->flow.lport];
 	bool owned = k->found.uid != APPTAP_UID_NONE;
+	bool over = last || now_ns >= k->met_ns + WAIT_NS;
 
+	if (!k->horizon)
+		k->horizon = c->number;
 	if (k->class == APPTAP_RULE_SENT_ASK)
 		return settle_connection(c, e, k, uid);
 	/* Taken between the packet and the end of our question: anybody's. */
-	if (is_datagram(k->flow.proto) && e && e->taken > k->number && e->ours < e->taken)
+	if (is_datagram(k->flow.proto) && e && e->taken > k->number && e->taken <= k->horizon)
 		return APPTAP_CLAIM_UNKNOWN;
 	if (owned && !apptap_scope_has(c->scope, k->found.uid)) {
-		if (is_datagram(k->flow.proto))
-			p->ours_ns = 0;
 		/* Ours by its mark, another's by the socket: the port changed hands just now. */
 		return k->class == APPTAP_RULE_GOT_DATAGRAM && !k->was_taken ? APPTAP_CLAIM_UNKNOWN
 									     : APPTAP_CLAIM_FOREIGN;
 	}
-	if (owned) {
-		/* The app has the port now; had it the packet too? If its forerunner's end was
-		 * heard of before the packet came, it had. */
-		if (k->was_taken &&
-		    !(k->rx_ns && e && p->closed_ns > e->taken_ns && p->closed_ns < k->rx_ns))
-			return APPTAP_CLAIM_UNKNOWN;
-		if (is_datagram(k->flow.proto))
-			p->ours_ns = now_ns;
-		*uid = k->found.uid;
-		return APPTAP_CLAIM_OURS;
-	}
+	if (owned)
+		return settle_owned(c, k, over, uid);
 	if (k->flow.proto == IPPROTO_TCP && !k->syn)
 		return settle_connection(c, e, k, uid);
-	return settle_closed(c, e, k, now_ns, last, uid);
+	return settle_closed(c, e, k, over, uid);
 }
 
 uint64_t apptap_claims_lookups(const struct apptap_claims *c)

@@ -2,6 +2,7 @@
 #ifndef APPTAP_TIER_CLAIMS_H
 #define APPTAP_TIER_CLAIMS_H
 
+#include "tier/deaths.h"
 #include "tier/diag.h"
 #include "tier/rules.h"
 #include "tier/tier.h"
@@ -22,20 +23,26 @@ struct apptap_claim_case {
 	enum apptap_rule_class class;
 	bool syn;
 	bool was_taken; /* the last that sent on this flow was another owner */
+	uint64_t horizon; /* number of the last packet logged before the question's answer */
+	uint64_t cookie; /* of the app's socket there, by an earlier answer */
+	bool was_ours; /* the app had the port a moment ago */
+	uint64_t taker_closed_ns; /* and when its end was heard of; 0: not yet */
 	struct apptap_sighting found;
 };
 
 struct apptap_claims;
 
+/* All but @out are borrowed and outlive it. */
 int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *scope,
-		      struct apptap_diag *diag, struct apptap_error *err);
+		      struct apptap_diag *diag, const struct apptap_deaths *deaths,
+		      struct apptap_error *err);
 void apptap_claims_free(struct apptap_claims *c);
 
 /* A packet that is the app's for certain; or (APPTAP_RULE_TAKEN) another's on the app's flow. */
 void apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
 		       const struct apptap_dissect *d, uid_t uid, uint64_t now_ns);
 
-/* A datagram socket on @port has closed; heard of at @now_ns. */
+/* A datagram socket on @port has closed, which stands in the deaths; heard of at @now_ns. */
 void apptap_claims_closed(struct apptap_claims *c, uint16_t port, uint64_t now_ns);
 
 /* A packet of unknown owner: asks the kernel at once, and fills @out. */
@@ -47,7 +54,7 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
  * To be called once all has been read that was logged before the question was asked. @last: nothing
  * more will come. On OURS @uid is filled.
  */
-enum apptap_claim apptap_claims_settle(struct apptap_claims *c, const struct apptap_claim_case *k,
+enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_claim_case *k,
 				       uint64_t now_ns, bool last, uid_t *uid);
 
 uint64_t apptap_claims_lookups(const struct apptap_claims *c);

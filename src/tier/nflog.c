@@ -12,6 +12,7 @@
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -37,7 +38,7 @@
 #define READER_NICE (-20)
 #define DEVICES_MAX 64
 #define INTERFACES_MAX 64
-#define HOLD_BYTES (8U << 20)
+#define HOLD_BYTES (64U << 20)
 #define HOLD_TICK_MS 4
 
 /* What the kernel does not say of packets on their way out: the device's own address and type. */
@@ -66,7 +67,7 @@ struct nflog {
 	struct apptap_hold *hold;
 	struct waiting *waiting, **waiting_end;
 	struct apptap_deaths *deaths;
-	struct apptap_obituaries *obituaries; /* NULL: not wanted now, or the kernel has none */
+	struct apptap_obituaries *obituaries; /* NULL: the kernel has none */
 	int stamping; /* a socket that makes the kernel stamp what it receives; -1: not wanted */
 	int timer;
 	bool timer_armed;
@@ -328,19 +329,20 @@ static void socket_closed(void *arg, uint16_t port)
 }
 
 /*
- * While a port of the app's is being taken by others, exact times are wanted: when sockets close,
- * and when packets came. Both cost everybody a little, so they are asked for then only.
+ * While a port of the app's is being taken by others, exact times of arrival are wanted,
+ * and every moment counts until we ask. All that costs everybody a little,
+ * so it is for then only.
  */
 static void tend_witnesses(struct nflog *s)
 {
 	bool want = apptap_claims_contested(s->claims, s->now_ns);
+	struct sched_param param = { .sched_priority = want };
 	int one = 1;
 
 	if (want == (s->stamping >= 0))
 		return;
+	sched_setscheduler(0, want ? SCHED_FIFO : SCHED_OTHER, &param);
 	if (!want) {
-		apptap_obituaries_close(s->obituaries);
-		s->obituaries = NULL;
 		close(apptap_steal_fd(&s->stamping));
 		return;
 	}
@@ -348,8 +350,6 @@ static void tend_witnesses(struct nflog *s)
 	if (s->stamping < 0)
 		return;
 	setsockopt(s->stamping, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one));
-	if (apptap_obituaries_open(&s->obituaries, NULL) == 0)
-		watch(s, apptap_obituaries_fd(s->obituaries), NULL);
 }
 
 static void arm_timer(struct nflog *s)
@@ -522,11 +522,15 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 		r = copy_interfaces(s, cfg, err);
 	if (r == 0)
 		r = apptap_diag_open(&s->diag, err);
-	if (r == 0)
-		r = apptap_claims_new(&s->claims, s->scope, s->diag, err);
 	if (r == 0 &&
 	    (apptap_hold_new(&s->hold, HOLD_BYTES) < 0 || apptap_deaths_new(&s->deaths) < 0))
 		r = apptap_error_set(err, ENOMEM, "allocating the hold queue");
+	if (r == 0)
+		r = apptap_claims_new(&s->claims, s->scope, s->diag, s->deaths, err);
+	if (r == 0 && apptap_obituaries_open(&s->obituaries, NULL) == 0)
+		r = watch(s, apptap_obituaries_fd(s->obituaries), err);
+	else if (r == 0)
+		apptap_deaths_lost(s->deaths, UINT64_MAX);
 	if (r == 0)
 		r = apptap_marks_take(&s->marks, err);
 	if (r == 0)

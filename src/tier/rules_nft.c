@@ -400,6 +400,13 @@ static void in_chains(struct nft_rules *n)
 	leave(n);
 	rule_end(n);
 	log_ports(n, "ask", APPTAP_RULE_ASK);
+	/* meta l4proto != icmp, != icmpv6: a raw socket may want it */
+	rule(n, "ask", "a rule that logs to NFLOG");
+	meta(n, NFT_META_L4PROTO, NFT_REG_1);
+	cmp8(n, NFT_CMP_NEQ, IPPROTO_ICMP);
+	cmp8(n, NFT_CMP_NEQ, IPPROTO_ICMPV6);
+	log_as(n, APPTAP_RULE_ASK);
+	rule_end(n);
 }
 
 static void add_chain(struct nft_rules *n, const char *name, int hook, int32_t priority)
