@@ -33,6 +33,7 @@ struct evidence {
 /* A local port of datagrams, whichever protocol's: they rarely share one. */
 struct port {
 	uint64_t ours_ns; /* when it was the app's for certain; 0: never, or it no longer is */
+	uint64_t foreign_ns; /* when it was another's for certain; 0: never */
 	uint64_t cookie; /* of the app's socket there, when last asked; 0: not known */
 	uint64_t taker; /* cookie of another owner's socket that has taken it; 0: not known */
 	uint64_t taker_closed_ns; /* when its end was heard of; 0: not yet */
@@ -96,7 +97,7 @@ static struct evidence *find(struct apptap_claims *c, const struct apptap_flow *
 }
 
 /* Who has taken the port: by its cookie its end will be known from that of others. */
-static void note_taker(struct apptap_claims *c, const struct apptap_flow *flow)
+static void note_taker(struct apptap_claims *c, const struct apptap_flow *flow, uint64_t now_ns)
 {
 	struct port *p = &c->ports[flow->lport];
 	struct apptap_sighting found;
@@ -104,6 +105,7 @@ static void note_taker(struct apptap_claims *c, const struct apptap_flow *flow)
 	c->lookups++;
 	apptap_diag_ask(c->diag, flow, 0, &found);
 	p->ours_ns = 0;
+	p->foreign_ns = now_ns;
 	p->cookie = 0;
 	p->taker_closed_ns = 0;
 	p->taker = found.uid != APPTAP_UID_NONE && !apptap_scope_has(c->scope, found.uid)
@@ -151,7 +153,7 @@ void apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
 		e->ns = now_ns;
 		c->contested_ns = now_ns;
 		if (is_datagram(d->proto))
-			note_taker(c, &flow);
+			note_taker(c, &flow, now_ns);
 		return;
 	}
 	if (is_datagram(d->proto) && sent)
@@ -233,11 +235,12 @@ static bool others_left(const struct apptap_claims *c, const struct apptap_claim
 {
 	uint64_t gone[APPTAP_DEATHS_A_PORT];
 	int n = apptap_deaths_since(c->deaths, &k->flow, k->met_ns - NEWS_NS, gone);
+	int others = 0;
 
+	/* Where the socket's own cookie is not known, one of the dead is itself. */
 	for (int i = 0; i < n; i++)
-		if (gone[i] != cookie)
-			return true;
-	return n < 0;
+		others += gone[i] != cookie;
+	return n < 0 || others > !cookie;
 }
 
 /* Nobody has the port any more. */
@@ -252,8 +255,10 @@ static enum apptap_claim settle_closed(struct apptap_claims *c, const struct evi
 		return APPTAP_CLAIM_UNKNOWN;
 	if (k->class != APPTAP_RULE_GOT_DATAGRAM && !k->was_ours)
 		return APPTAP_CLAIM_FOREIGN;
-	/* The app was the last that had it, unless others came and went. */
-	if (others_left(c, k, k->cookie))
+	/* The app was the last that had it, unless others came and went; who uses the port besides
+	 * the app has been seen doing so. */
+	if (k->met_ns < c->ports[k->flow.lport].foreign_ns + PORT_MEMORY_NS &&
+	    others_left(c, k, k->cookie))
 		return APPTAP_CLAIM_UNKNOWN;
 	return ours(c, e, uid);
 }
@@ -273,6 +278,9 @@ static enum apptap_claim settle_owned(struct apptap_claims *c, const struct appt
 		same = true;
 	if (!same && k->was_taken)
 		return APPTAP_CLAIM_UNKNOWN;
+	/* On its own flow, to a port that nobody else is seen using. */
+	if (k->class == APPTAP_RULE_GOT_DATAGRAM && k->met_ns >= p->foreign_ns + PORT_MEMORY_NS)
+		same = true;
 	if (!same && !over)
 		return APPTAP_CLAIM_WAIT; /* for news of who may have had it before */
 	if (!same && others_left(c, k, k->found.cookie))
@@ -299,6 +307,7 @@ enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_cl
 	if (is_datagram(k->flow.proto) && e && e->taken > k->number && e->taken <= k->horizon)
 		return APPTAP_CLAIM_UNKNOWN;
 	if (owned && !apptap_scope_has(c->scope, k->found.uid)) {
+		c->ports[k->flow.lport].foreign_ns = now_ns;
 		/* Ours by its mark, another's by the socket: the port changed hands just now. */
 		return k->class == APPTAP_RULE_GOT_DATAGRAM && !k->was_taken ? APPTAP_CLAIM_UNKNOWN
 									     : APPTAP_CLAIM_FOREIGN;

@@ -17,7 +17,8 @@
 #include "base/nfmsg.h"
 
 #define MESSAGES 16 /* of one read */
-#define MESSAGE_BYTES (160U << 10) /* more than the kernel gathers, and more than a packet */
+/* What the kernel gathers in: 128 KiB and its bookkeeping, rounded up to the next power of two. */
+#define MESSAGE_BYTES (256U << 10)
 #define GATHER_BYTES (128U << 10)
 #define GATHER_PACKETS 64
 #define ALONE_BYTES 2048 /* the buffer of a small message: its size counts, not what is in it */
