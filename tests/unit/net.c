@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <setjmp.h>
@@ -129,6 +130,21 @@ int net_accept(uid_t uid, int listener)
 
 	give(fd, uid);
 	return fd;
+}
+
+void net_close_acked(int fd)
+{
+	uint64_t end_ns = apptap_clock_ns(CLOCK_MONOTONIC) + 2 * APPTAP_NSEC_PER_SEC;
+	struct tcp_info info;
+	socklen_t len = sizeof(info);
+
+	assert_int_equal(shutdown(fd, SHUT_WR), 0);
+	do {
+		assert_true(apptap_clock_ns(CLOCK_MONOTONIC) < end_ns);
+		sched_yield(); /* no event tells of it */
+		assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	} while (info.tcpi_state != TCP_FIN_WAIT2);
+	close(fd);
 }
 
 void net_send(int fd, const char *addr, uint16_t port)

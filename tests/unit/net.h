@@ -22,6 +22,7 @@ void net_veth(void);
 int net_socket(uid_t uid, int type, const char *addr, uint16_t port); /* bound; TCP listens */
 int net_connected(uid_t uid, int type, const char *addr, uint16_t port);
 int net_accept(uid_t uid, int listener);
+void net_close_acked(int fd); /* TCP's, once its peer has acknowledged the FIN: FIN_WAIT2 */
 void net_send(int fd, const char *addr, uint16_t port); /* a datagram from an unconnected socket */
 uint16_t net_port(int fd);
 uint64_t net_cookie(int fd);
