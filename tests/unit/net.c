@@ -157,7 +157,7 @@ void net_send(int fd, const char *addr, uint16_t port)
 
 uint16_t net_port(int fd)
 {
-	union address a;
+	union address a = { .v6 = { 0 } };
 	socklen_t len = sizeof(a);
 
 	assert_int_equal(getsockname(fd, &a.sa, &len), 0);

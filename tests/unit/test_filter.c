@@ -78,8 +78,8 @@ static void listen_through(struct apptap_filter *f)
 /* All that waits at @fd, if it is one of ours. */
 static int heard(int fd, size_t *len)
 {
-	uint8_t bytes[2048];
-	struct sockaddr_ll from;
+	uint8_t bytes[2048] = { 0 };
+	struct sockaddr_ll from = { 0 };
 	int where = 0;
 	ssize_t n;
 

@@ -36,12 +36,12 @@ static void test_first_in_first_out(void **state)
 	char bytes[4] = "aaa";
 
 	assert_null(apptap_hold_first(*state));
-	for (char c = 'a'; c <= 'e'; c++) {
+	for (int c = 'a'; c <= 'e'; c++) {
 		memset(bytes, c, 3);
 		assert_true(push(*state, bytes, 3, c == 'c'));
 	}
 	memset(bytes, 'z', 3); /* what was pushed is a copy */
-	for (char c = 'a'; c <= 'e'; c++) {
+	for (int c = 'a'; c <= 'e'; c++) {
 		const struct apptap_held *p = apptap_hold_first(*state);
 
 		assert_int_equal(apptap_hold_count(*state), 'e' - c + 1);
