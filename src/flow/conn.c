@@ -306,12 +306,6 @@ static uint32_t find_either(const struct apptap_conn_table *t, struct arrival *a
 	return n;
 }
 
-static bool ends_are_here(const struct apptap_dissect *d)
-{
-	return apptap_addr_is_loopback(&d->src) || apptap_addr_is_loopback(&d->dst) ||
-	       memcmp(&d->src, &d->dst, sizeof(d->src)) == 0;
-}
-
 /* A flow that began anew after its end, when no room was left for a second record. */
 static void note_successor(struct apptap_conn_table *t, const struct arrival *a, struct record *rec)
 {
@@ -326,6 +320,7 @@ static void note_successor(struct apptap_conn_table *t, const struct arrival *a,
 
 static struct verdict look_up(struct apptap_conn_table *t, struct arrival *a)
 {
+	bool sent = a->out;
 	struct verdict v = { .record = find_either(t, a, apptap_dissect_flow) };
 	struct record *rec = v.record == NO_RECORD ? NULL : &t->records[v.record];
 	uint32_t before = v.record;
@@ -339,9 +334,7 @@ static struct verdict look_up(struct apptap_conn_table *t, struct arrival *a)
 		v.record = NO_RECORD;
 		return v;
 	}
-	/* On loopback both ends are local: the app's is the one that spoke first. */
-	if (ends_are_here(a->d))
-		a->out = true;
+	a->out = sent; /* an old record may have had it the other way round */
 	apptap_dissect_flow(a->d, a->out, &flow);
 	v.record = add_record(t, a, &flow);
 	v.began = v.record != NO_RECORD;

@@ -23,7 +23,7 @@ int apptap_conn_table_new(struct apptap_conn_table **out, size_t max);
 void apptap_conn_table_free(struct apptap_conn_table *t);
 
 /*
- * One packet of the app: network-layer bytes, @outgoing when it was sent by this machine.
+ * One packet of the app: network-layer bytes, @outgoing when the app's end sent it.
  * Return 1 when it began a new record (*out, if given, points to it until the next call), else 0.
  */
 int apptap_conn_table_packet(struct apptap_conn_table *t, const struct apptap_dissect *d,

@@ -75,8 +75,10 @@ static bool step_extension(struct network *n)
 		len = ((size_t)h[1] + 1) * 8;
 		break;
 	}
+	if (!apptap_view_take(&n->rest, len))
+		return false; /* and its own bytes must not pass for the transport's */
 	n->proto = h[0];
-	return apptap_view_take(&n->rest, len) != NULL;
+	return true;
 }
 
 static bool is_extension(uint8_t proto)

@@ -259,7 +259,10 @@ static int resolve_uids(struct apptap_scope *out, const struct apptap_target *ta
 		int r;
 
 		apptap_user_name(uid, user, sizeof(user));
-		r = apptap_scope_add(out, uid, err, "asked for (%s)", user);
+		if (strncmp(user, "UID ", 4) == 0) /* it has no name */
+			r = apptap_scope_add(out, uid, err, "asked for");
+		else
+			r = apptap_scope_add(out, uid, err, "user %s", user);
 		if (r < 0)
 			return r;
 	}

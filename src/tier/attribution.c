@@ -341,6 +341,9 @@ enum apptap_attributed apptap_attribution_judge(struct apptap_attribution *a,
 		one = judge_end(a, &ends[i], pkt, *first_ns, now_ns, may_ask, &uid);
 		if (one == APPTAP_ATTR_KEEP) {
 			pkt->uid = uid;
+			/* On loopback it is seen on its way out only; to the app it may come in. */
+			if (pkt->ifindex == APPTAP_LOOPBACK_IFINDEX && !ends[i].is_src)
+				pkt->pkttype = PACKET_HOST;
 			return one;
 		}
 		if (one == APPTAP_ATTR_HOLD || result == APPTAP_ATTR_FOREIGN)

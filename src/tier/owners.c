@@ -489,6 +489,8 @@ static enum apptap_verdict judge_spans(struct apptap_owners *o, struct entry *e,
 	}
 	if (next)
 		return judge_near(o, e, next, ts_ns, now_ns, uid);
+	if (!s) /* not called without a span */
+		return APPTAP_VERDICT_UNKNOWN;
 	if (gone_ns[0] >= ts_ns)
 		return judge_near(o, e, s, ts_ns, now_ns, uid);
 	if (!apptap_scope_has(o->scope, s->uid) && ts_ns - s->to_ns < REASK_FOREIGN_NS &&

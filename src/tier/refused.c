@@ -41,7 +41,10 @@
 #define SEARCH_NS (4 * APPTAP_NSEC_PER_MSEC) /* at most this long in one go */
 #define QUESTIONS 256 /* waiting; a power of 2 */
 #define ANSWERS 1024
-#define SHARE 8 /* of the time, at most one part in so many */
+/* Of the time, at most one part in so many: for all processes, and for the one that answered last.
+ */
+#define SHARE_ALL 8
+#define SHARE_LAST 4
 
 #define WITNESSES 256 /* sockets that have testified, the last so many */
 #define THREADS_MAX 256
@@ -302,7 +305,7 @@ static void list_processes(struct apptap_refused *r, uint64_t now_ns)
 	DIR *proc;
 	const struct dirent *e;
 
-	if (now_ns < r->listed_ns + r->list_cost_ns * SHARE)
+	if (now_ns < r->listed_ns + r->list_cost_ns * SHARE_ALL)
 		return;
 	proc = opendir("/proc");
 	if (!proc)
@@ -325,12 +328,18 @@ static bool search(struct apptap_refused *r, struct apptap_sighting *s)
 		r->window_ns = now_ns;
 		r->spent_ns = 0;
 	}
-	if (r->spent_ns > APPTAP_NSEC_PER_SEC / SHARE)
+	if (r->spent_ns > APPTAP_NSEC_PER_SEC / SHARE_LAST)
 		return false;
-	found = search_known(r, &s->flow, now_ns + SEARCH_NS, &s->uid, &s->cookie) ||
-		search_newest(r, &s->flow, now_ns + SEARCH_NS, &s->uid, &s->cookie);
-	if (!found)
-		list_processes(r, now_ns); /* for the next time */
+	/* Whoever answered last costs a tenth of them all: most refusals come in rows, and those of
+	 * strangers must not use up the time for ours. */
+	found = r->pid_count && search_process(r, r->pids[0], s->flow.lport, now_ns + SEARCH_NS,
+					       &s->uid, &s->cookie);
+	if (!found && r->spent_ns <= APPTAP_NSEC_PER_SEC / SHARE_ALL) {
+		found = search_known(r, &s->flow, now_ns + SEARCH_NS, &s->uid, &s->cookie) ||
+			search_newest(r, &s->flow, now_ns + SEARCH_NS, &s->uid, &s->cookie);
+		if (!found)
+			list_processes(r, now_ns); /* for the next time */
+	}
 	r->spent_ns += apptap_clock_ns(CLOCK_MONOTONIC) - now_ns;
 	if (!found)
 		return false;

@@ -164,6 +164,16 @@ void apptap_ring_release(struct apptap_ring *r)
 	r->block = (r->block + 1) % r->block_count;
 }
 
+bool apptap_ring_pending(const struct apptap_ring *r)
+{
+	const struct tpacket_hdr_v1 *h = &desc(r, r->block)->hdr.bh1;
+
+	/* The kernel counts in place, from zero when it opens a block: this is the open one, or
+	 * full. */
+	return (__atomic_load_n(&h->block_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER) ||
+	       __atomic_load_n(&h->num_pkts, __ATOMIC_RELAXED) > 0;
+}
+
 unsigned apptap_ring_fill(const struct apptap_ring *r)
 {
 	/* Blocks are filled in order: two looks tell a quarter. */

@@ -27,6 +27,9 @@ bool apptap_ring_block(struct apptap_ring *r);
 bool apptap_ring_packet(struct apptap_ring *r, struct apptap_packet *pkt);
 void apptap_ring_release(struct apptap_ring *r);
 
+/* Is anything in it, be it in a block that the kernel is still filling? */
+bool apptap_ring_pending(const struct apptap_ring *r);
+
 /* How much of the ring waits to be read, in percent. */
 unsigned apptap_ring_fill(const struct apptap_ring *r);
 

@@ -340,9 +340,14 @@ static int sockdiag_drain(struct apptap_tier *t, struct apptap_consumer *c,
 	prog = apptap_filter_prog(&f);
 	s->deaf = true;
 	r = apptap_ring_filter(s->ring, &prog, err);
-	while (r == 0 && (now_ns = apptap_clock_ns(CLOCK_MONOTONIC)) < end_ns) {
+	/* Who passed the filter just before is still being copied: looked for at least twice. */
+	for (int i = 0; r == 0 && (now_ns = apptap_clock_ns(CLOCK_MONOTONIC)) < end_ns; i++) {
+		bool more = apptap_ring_pending(s->ring) || apptap_hold_count(s->hold) > 0;
+
+		if (!more && i > 1)
+			break;
 		epoll_wait(s->base.fd, events, ARRAY_SIZE(events),
-			   (int)((end_ns - now_ns) / APPTAP_NSEC_PER_MSEC) + 1);
+			   more ? (int)((end_ns - now_ns) / APPTAP_NSEC_PER_MSEC) + 1 : 1);
 		r = sockdiag_dispatch(t, c, err);
 	}
 	while (r == 0 && apptap_ring_block(s->ring))

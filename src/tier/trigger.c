@@ -154,6 +154,7 @@ static void ask_group(struct worker *w, const struct apptap_dissect *d, uint64_t
 {
 	struct apptap_sighting s;
 	struct apptap_flow flow;
+	uint64_t begun_ns;
 
 	apptap_dissect_flow(d, false, &flow);
 	if (port_is_busy(w, flow.lport, pkt_ns))
@@ -162,11 +163,12 @@ static void ask_group(struct worker *w, const struct apptap_dissect *d, uint64_t
 		atomic_fetch_add_explicit(&w->skipped, 1, memory_order_relaxed);
 		return;
 	}
+	begun_ns = apptap_clock_ns(CLOCK_REALTIME);
 	apptap_diag_ask_group(w->diag, &flow, &w->scope, &s);
 	s.pkt_ns = pkt_ns;
 	/* Some of it in one go is fine; all of the time is not. */
-	if (s.asked_ns - pkt_ns > APPTAP_NSEC_PER_MSEC)
-		w->group_next_ns = s.asked_ns + (s.asked_ns - pkt_ns) * GROUP_SHARE;
+	if (s.asked_ns - begun_ns > APPTAP_NSEC_PER_MSEC)
+		w->group_next_ns = s.asked_ns + (s.asked_ns - begun_ns) * GROUP_SHARE;
 	push(w, &s);
 }
 

@@ -46,6 +46,16 @@ def lab(shared_lab):
 
 
 @pytest.fixture
+def fresh_lab():
+    """For what the thousands of connections in TIME_WAIT would disturb that churn leaves behind."""
+    reason = lab_module.why_not()
+    if reason:
+        pytest.skip(reason)
+    with lab_module.Lab() as lab:
+        yield lab
+
+
+@pytest.fixture
 def need_apptap():
     if not os.access(lab_module.APPTAP, os.X_OK):
         pytest.skip("needs the program: ./dev build")

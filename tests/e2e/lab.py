@@ -339,7 +339,11 @@ class Outcome:
 
 
 class Lab:
+    count = 0	# of labs in this process; each has names of its own
+
     def __init__(self):
+        Lab.count += 1
+        self.nth = Lab.count
         self.names = {}
         self.programs, self.captures = [], []
         self.folder = None
@@ -360,7 +364,7 @@ class Lab:
         base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
         self.folder = tempfile.mkdtemp(prefix=f"at-{os.getpid()}-", dir=base)
         for role in ("app", "srv"):
-            name = f"at-{os.getpid()}-{role}"
+            name = f"at-{os.getpid()}-{self.nth}-{role}"
             run("ip", "netns", "add", name)
             self.names[role] = name
         run("ip", "link", "add", "veth0", "netns", self.names["app"], "type", "veth",

@@ -319,8 +319,10 @@ static void go_given(void)
 		}
 		poll(NULL, 0, 20);
 	}
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
+		traffic_reset_on_close(fds[i]); /* no TIME_WAIT: the ports are wanted again */
 		close(fds[i]);
+	}
 }
 
 /*

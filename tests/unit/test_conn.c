@@ -137,29 +137,38 @@ static void test_what_sets_flows_apart(void **state)
 	apptap_conn_table_free(t);
 }
 
-/* The server's answer is in, though this machine sent it; @outgoing says nothing on loopback. */
+/* Both ends are the app's, so each packet was sent by one of them: the first sender is local. */
 static void test_loopback(void **state)
 {
-	for (int outgoing = 0; outgoing <= 1; outgoing++) {
-		struct apptap_conn_table *t = new_table(10);
+	struct apptap_conn_table *t = new_table(10);
 
-		(void)state;
-		assert_int_equal(feed(t, tcp("127.0.0.1", 4000, "127.0.0.1", 80, SYN), outgoing, 1),
-				 1);
-		assert_int_equal(
-			feed(t, tcp("127.0.0.1", 80, "127.0.0.1", 4000, SYN | ACK), outgoing, 2),
-			0);
-		assert_int_equal(feed(t, tcp("127.0.0.1", 4000, "127.0.0.1", 80, ACK), outgoing, 3),
-				 0);
-		assert_int_equal(apptap_conn_table_count(t), 1);
-		assert_packets(t, 0, 2, 1);
-		assert_int_equal(apptap_conn_table_get(t, 0)->flow.lport, 4000);
-		assert_int_equal(feed(t, udp("::1", 5353, "::1", 53), outgoing, 4), 1);
-		assert_int_equal(feed(t, udp("::1", 53, "::1", 5353), outgoing, 5), 0);
-		assert_packets(t, 1, 1, 1);
-		assert_int_equal(apptap_conn_table_get(t, 1)->flow.lport, 5353);
-		apptap_conn_table_free(t);
-	}
+	(void)state;
+	assert_int_equal(feed(t, tcp("127.0.0.1", 4000, "127.0.0.1", 80, SYN), true, 1), 1);
+	assert_int_equal(feed(t, tcp("127.0.0.1", 80, "127.0.0.1", 4000, SYN | ACK), true, 2), 0);
+	assert_int_equal(feed(t, tcp("127.0.0.1", 4000, "127.0.0.1", 80, ACK), true, 3), 0);
+	assert_int_equal(apptap_conn_table_count(t), 1);
+	assert_packets(t, 0, 2, 1);
+	assert_int_equal(apptap_conn_table_get(t, 0)->flow.lport, 4000);
+	assert_int_equal(feed(t, udp("::1", 5353, "::1", 53), true, 4), 1);
+	assert_int_equal(feed(t, udp("::1", 53, "::1", 5353), true, 5), 0);
+	assert_packets(t, 1, 1, 1);
+	assert_int_equal(apptap_conn_table_get(t, 1)->flow.lport, 5353);
+	apptap_conn_table_free(t);
+}
+
+/* A stranger talks to the app's server on loopback: the server's end is local. */
+static void test_loopback_server(void **state)
+{
+	struct apptap_conn_table *t = new_table(10);
+
+	(void)state;
+	assert_int_equal(feed(t, tcp("127.0.0.1", 4000, "127.0.0.1", 80, SYN), false, 1), 1);
+	assert_int_equal(feed(t, tcp("127.0.0.1", 80, "127.0.0.1", 4000, SYN | ACK), true, 2), 0);
+	assert_int_equal(feed(t, tcp("127.0.0.1", 4000, "127.0.0.1", 80, ACK), false, 3), 0);
+	assert_int_equal(apptap_conn_table_count(t), 1);
+	assert_packets(t, 0, 1, 2);
+	assert_int_equal(apptap_conn_table_get(t, 0)->flow.lport, 80);
+	apptap_conn_table_free(t);
 }
 
 /* Two addresses of one machine: not loopback by their looks, and both directions are outgoing. */
@@ -171,8 +180,8 @@ static void test_own_addresses(void **state)
 	assert_int_equal(feed(t, udp("10.0.0.1", 4000, "10.0.0.9", 53), true, 1), 1);
 	assert_int_equal(feed(t, udp("10.0.0.9", 53, "10.0.0.1", 4000), true, 2), 0);
 	assert_packets(t, 0, 1, 1);
-	assert_int_equal(feed(t, udp("10.0.0.1", 4000, "10.0.0.1", 53), false, 1), 1);
-	assert_int_equal(feed(t, udp("10.0.0.1", 53, "10.0.0.1", 4000), false, 2), 0);
+	assert_int_equal(feed(t, udp("10.0.0.1", 4000, "10.0.0.1", 53), true, 1), 1);
+	assert_int_equal(feed(t, udp("10.0.0.1", 53, "10.0.0.1", 4000), true, 2), 0);
 	assert_packets(t, 1, 1, 1);
 	assert_int_equal(apptap_conn_table_get(t, 1)->flow.lport, 4000);
 	apptap_conn_table_free(t);
@@ -464,6 +473,7 @@ int main(void)
 		cmocka_unit_test(test_inbound_first),
 		cmocka_unit_test(test_what_sets_flows_apart),
 		cmocka_unit_test(test_loopback),
+		cmocka_unit_test(test_loopback_server),
 		cmocka_unit_test(test_own_addresses),
 		cmocka_unit_test(test_syn_after_end_begins_anew),
 		cmocka_unit_test(test_anew_from_the_other_side),
