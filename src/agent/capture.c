@@ -145,25 +145,26 @@ static int resolve(struct apptap_capture *c, struct apptap_error *err)
 static int open_tier(struct apptap_capture *c, enum apptap_failure *failure,
 		     struct apptap_error *err)
 {
-	const struct apptap_tier_ops *ops;
 	struct apptap_tier_config cfg = {
 		.scope = &c->scope,
 		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
 		.ring_bytes = (size_t)c->cmd.ring_bytes,
 		.interfaces = c->interfaces,
 		.interface_count = c->cmd.interface_count,
+		.nflog_group = (uint16_t)c->cmd.nflog_group,
 		.warn = warn,
 		.warn_arg = c,
 	};
-	int r = apptap_tier_choose(c->cmd.tier[0] ? c->cmd.tier : "auto", &ops, err);
+	int r;
 
-	if (r < 0) {
-		*failure = r == -EINVAL ? APPTAP_FAILURE_USAGE : APPTAP_FAILURE_NO_TIER;
-		return r;
-	}
 	for (uint32_t i = 0; i < c->cmd.interface_count; i++)
 		c->interfaces[i] = c->cmd.interfaces[i];
-	return ops->open(&c->tier, &cfg, err);
+	r = apptap_tier_open(&c->tier, c->cmd.tier[0] ? c->cmd.tier : NULL, &cfg, err);
+	if (r == -EINVAL)
+		*failure = APPTAP_FAILURE_USAGE;
+	else if (r == -ENOTSUP)
+		*failure = APPTAP_FAILURE_NO_TIER;
+	return r;
 }
 
 /* "AppTap: UID 5001 (process 812 (curl)); tier sockdiag", for the reader of the file. */

@@ -34,7 +34,6 @@
 #define GROUP_DEFAULT 30
 #define GROUPS_TRIED 32
 #define READS_A_TURN 64
-#define DRAIN_MS 30 /* the kernel's timer for gathered packets, with room to spare */
 #define READER_NICE (-20)
 #define DEVICES_MAX 64
 #define INTERFACES_MAX 64
@@ -399,13 +398,15 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 static int nflog_drain(struct apptap_tier *t, struct apptap_consumer *c, struct apptap_error *err)
 {
 	struct nflog *s = nflog_of(t);
-	uint64_t end_ns = apptap_clock_ns(CLOCK_MONOTONIC) + DRAIN_MS * APPTAP_NSEC_PER_MSEC;
+	uint64_t end_ns = apptap_clock_ns(CLOCK_MONOTONIC) +
+			  (uint64_t)apptap_nflog_delay_ms(s->reader) * APPTAP_NSEC_PER_MSEC;
 	struct epoll_event event;
 	uint64_t now_ns;
-	int r = 0;
+	int r;
 
 	s->rules->ops->remove(s->rules);
 	s->rules = NULL;
+	r = nflog_dispatch(t, c, err);
 	while (r == 0 && (now_ns = apptap_clock_ns(CLOCK_MONOTONIC)) < end_ns) {
 		epoll_wait(s->base.fd, &event, 1,
 			   (int)((end_ns - now_ns) / APPTAP_NSEC_PER_MSEC) + 1);

@@ -154,8 +154,9 @@ int apptap_nflog_probe(struct apptap_error *err)
 	if (r == 0)
 		r = prove(&probe, reader, (uint16_t)(group - 1), marks.mark, err);
 	apptap_nflog_close(reader);
+	/* One of the bits is all that the datagram has left. */
 	if (marks.lock >= 0)
-		apptap_marks_clear(marks.mark, NULL);
+		apptap_marks_clear(marks.mark & -marks.mark, NULL);
 	apptap_marks_release(&marks);
 	return r < 0 ? explain(err, r) : 0;
 }

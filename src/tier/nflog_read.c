@@ -321,10 +321,9 @@ int apptap_nflog_read(struct apptap_nflog_reader *r,
 	return MAX(t.count, 1);
 }
 
-void apptap_nflog_flush(struct apptap_nflog_reader *r)
+int apptap_nflog_delay_ms(const struct apptap_nflog_reader *r)
 {
-	if (r->gathering)
-		set_gathering(r, false);
+	return r->gathering ? 2 * 10 * TIMEOUT_CS : 0;
 }
 
 uint64_t apptap_nflog_lost(const struct apptap_nflog_reader *r)

@@ -49,8 +49,8 @@ int apptap_nflog_read(struct apptap_nflog_reader *r,
 		      int (*each)(const struct apptap_nflog_packet *pkt, void *arg), void *arg,
 		      struct apptap_error *err);
 
-/* What the kernel still gathers for one message is to come now. */
-void apptap_nflog_flush(struct apptap_nflog_reader *r);
+/* Milliseconds until all that has been logged so far can be read. */
+int apptap_nflog_delay_ms(const struct apptap_nflog_reader *r);
 
 uint64_t apptap_nflog_lost(const struct apptap_nflog_reader *r);
 

@@ -18,22 +18,40 @@ const struct apptap_tier_ops *apptap_tier_find(const char *name)
 	return NULL;
 }
 
-static int choose_best(const struct apptap_tier_ops **out, struct apptap_error *err)
+static int try_tier(struct apptap_tier **out, const struct apptap_tier_ops *ops,
+		    const struct apptap_tier_config *cfg, struct apptap_error *err)
+{
+	int r = ops->probe(err);
+
+	return r < 0 ? r : ops->open(out, cfg, err);
+}
+
+/* What is wrong with the question is wrong for every tier. */
+static bool is_final(int r)
+{
+	return r == 0 || r == -ENODEV || r == -E2BIG;
+}
+
+static int open_best(struct apptap_tier **out, const struct apptap_tier_config *cfg,
+		     struct apptap_error *err)
 {
 	struct apptap_error why = { 0 };
 	char all[sizeof(err->msg)] = "";
 	size_t len = 0;
 
 	for (size_t i = 0; apptap_tiers[i]; i++) {
-		/* After the last there is no choice: opening it says as much as probing it. */
-		if (!apptap_tiers[i + 1] || apptap_tiers[i]->probe(&why) == 0) {
-			*out = apptap_tiers[i];
-			return 0;
+		int r;
+
+		why = (struct apptap_error){ 0 };
+		r = try_tier(out, apptap_tiers[i], cfg, &why);
+		if (is_final(r)) {
+			if (r < 0)
+				*err = why;
+			return r;
 		}
-		len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s: %.150s",
-					len ? "; " : "", apptap_tiers[i]->name, why.msg);
-		if (len >= sizeof(all))
-			break;
+		if (len < sizeof(all))
+			len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s: %.150s",
+						len ? "; " : "", apptap_tiers[i]->name, why.msg);
 	}
 	apptap_error_say(err, ENOTSUP, "no tier works here: %.400s", all);
 	if (why.hint[0])
@@ -41,25 +59,50 @@ static int choose_best(const struct apptap_tier_ops **out, struct apptap_error *
 	return -ENOTSUP;
 }
 
-int apptap_tier_choose(const char *name, const struct apptap_tier_ops **out,
-		       struct apptap_error *err)
+/* The user named a tier that does not work: the last works nearly everywhere, and does the same. */
+static int fall_back(struct apptap_tier **out, const struct apptap_tier_ops *wanted,
+		     const struct apptap_tier_config *cfg, struct apptap_error *err)
 {
+	char text[sizeof(err->msg) + 128];
+	struct apptap_error why = *err;
+	int r;
+
+	*err = (struct apptap_error){ 0 };
+	r = try_tier(out, &apptap_tier_sockdiag, cfg, err);
+	if (r < 0) {
+		*err = why;
+		return apptap_error_wrap(err, -ENOTSUP, "tier %s does not work here", wanted->name);
+	}
+	snprintf(text, sizeof(text), "tier %s does not work here: %s; capturing with sockdiag",
+		 wanted->name, why.msg);
+	if (cfg->warn)
+		cfg->warn(cfg->warn_arg, text);
+	return 0;
+}
+
+int apptap_tier_open(struct apptap_tier **out, const char *name,
+		     const struct apptap_tier_config *cfg, struct apptap_error *err)
+{
+	struct apptap_error why = { 0 };
 	const struct apptap_tier_ops *ops;
 	int r;
 
 	if (!name || strcmp(name, "auto") == 0)
-		return choose_best(out, err);
+		return open_best(out, cfg, err);
 	ops = apptap_tier_find(name);
 	if (!ops) {
 		r = apptap_error_say(err, EINVAL, "there is no tier '%.32s'", name);
 		apptap_error_hint(err, "apptap --probe --local lists the tiers");
 		return r;
 	}
-	r = ops->probe(err);
-	if (r < 0) {
-		apptap_error_wrap(err, r, "tier %s does not work here", name);
-		return -ENOTSUP;
+	r = try_tier(out, ops, cfg, &why);
+	if (is_final(r)) {
+		*err = why;
+		return r;
 	}
-	*out = ops;
-	return 0;
+	*err = why;
+	if (ops != &apptap_tier_sockdiag)
+		return fall_back(out, ops, cfg, err);
+	apptap_error_wrap(err, r, "tier %s does not work here", name);
+	return -ENOTSUP;
 }

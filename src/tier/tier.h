@@ -93,10 +93,12 @@ extern const struct apptap_tier_ops *const apptap_tiers[];
 const struct apptap_tier_ops *apptap_tier_find(const char *name);
 
 /*
- * "auto": the first whose probe succeeds. A name: that one, if its probe succeeds.
- * Return 0, -ENOTSUP (no tier works: @err names each and its reason), -EINVAL (no such tier).
+ * Opens a tier. "auto" (or NULL): the best that works. A name: that one; where it does not work,
+ * sockdiag with a warning (@cfg->warn) that names what is missing.
+ * Return 0, -ENOTSUP (no tier works: @err names each and its reason), -EINVAL (no such tier),
+ * -ENODEV (an interface that is not there).
  */
-int apptap_tier_choose(const char *name, const struct apptap_tier_ops **out,
-		       struct apptap_error *err);
+int apptap_tier_open(struct apptap_tier **out, const char *name,
+		     const struct apptap_tier_config *cfg, struct apptap_error *err);
 
 #endif

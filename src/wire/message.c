@@ -57,6 +57,7 @@ static const struct field start_fields[] = {
 	FLAG_FIELD(struct apptap_start, stream),
 	NUMBER_FIELD(struct apptap_start, snaplen_bytes, APPTAP_SNAPLEN_MAX),
 	OPTION_FIELD(struct apptap_start, ring_bytes, APPTAP_RING_BYTES_MAX),
+	OPTION_FIELD(struct apptap_start, nflog_group, UINT16_MAX),
 	OPTION_FIELD(struct apptap_start, duration_ms, 1ull << 40),
 	OPTION_FIELD(struct apptap_start, count, INT64_MAX),
 	{ 0 },

@@ -32,6 +32,7 @@ struct apptap_start {
 	bool stream; /* the file comes back in DATA frames; else its descriptor is sent along */
 	uint32_t snaplen_bytes;
 	uint64_t ring_bytes;
+	uint32_t nflog_group; /* 0: the default */
 	uint64_t duration_ms;
 	uint64_t count;
 	char interfaces[APPTAP_WIRE_INTERFACES_MAX][16];
