@@ -20,6 +20,8 @@
 #define TCP_MEMORY_NS (120 * APPTAP_NSEC_PER_SEC) /* TIME_WAIT, and the last retransmissions */
 #define PORT_MEMORY_NS (10 * APPTAP_NSEC_PER_SEC)
 #define CONTESTED_NS (10 * APPTAP_NSEC_PER_SEC)
+#define GROUP_NS (5 * APPTAP_NSEC_PER_MSEC)
+#define GROUPS 64
 #define PORTS 65536
 
 /* What is certain of a flow, by the numbers of the packets that told it. */
@@ -49,6 +51,8 @@ struct apptap_claims {
 	uint64_t contested_ns;
 	struct evidence flows[SETS][WAYS];
 	struct port ports[PORTS];
+	struct apptap_sighting groups[GROUPS]; /* the last answers about multicast */
+	uint64_t raw_ours_ns[256]; /* when the app last used a raw socket of this protocol */
 };
 
 int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *scope,
@@ -143,9 +147,12 @@ void apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
 	struct evidence *e;
 
 	c->number++;
-	if (!(d->flags & APPTAP_DIS_PORTS) || d->proto == IPPROTO_ICMP ||
-	    d->proto == IPPROTO_ICMPV6)
+	if (d->proto == IPPROTO_ICMP || d->proto == IPPROTO_ICMPV6)
 		return;
+	if (!(d->flags & APPTAP_DIS_PORTS)) {
+		c->raw_ours_ns[d->proto] = class == APPTAP_RULE_TAKEN ? 0 : now_ns;
+		return;
+	}
 	apptap_dissect_flow(d, sent, &flow);
 	e = find(c, &flow, true);
 	if (class == APPTAP_RULE_TAKEN) {
@@ -172,6 +179,19 @@ void apptap_claims_closed(struct apptap_claims *c, uint16_t port, uint64_t now_n
 		p->taker_closed_ns = now_ns;
 }
 
+/* Costs a dump of the sockets: in a burst of one group's, the answer serves for a moment. */
+static void ask_group(struct apptap_claims *c, const struct apptap_flow *flow,
+		      struct apptap_claim_case *k)
+{
+	struct apptap_sighting *last = &c->groups[apptap_flow_hash(flow, c->key) % GROUPS];
+
+	if (last->flow.lport != flow->lport || last->flow.proto != flow->proto ||
+	    memcmp(&last->flow.laddr, &flow->laddr, sizeof(flow->laddr)) != 0 ||
+	    apptap_clock_ns(CLOCK_REALTIME) - last->asked_ns > GROUP_NS)
+		apptap_diag_ask_group(c->diag, flow, c->scope, last);
+	k->found = *last;
+}
+
 static void ask(struct apptap_claims *c, const struct apptap_packet *pkt,
 		const struct apptap_dissect *d, struct apptap_claim_case *k)
 {
@@ -182,7 +202,7 @@ static void ask(struct apptap_claims *c, const struct apptap_packet *pkt,
 		flow.rport = 0;
 	c->lookups++;
 	if (d->flags & APPTAP_DIS_MULTICAST)
-		apptap_diag_ask_group(c->diag, &flow, c->scope, &k->found);
+		ask_group(c, &flow, k);
 	else
 		apptap_diag_ask(c->diag, &flow, pkt->ifindex, &k->found);
 }
@@ -253,6 +273,12 @@ static enum apptap_claim settle_closed(struct apptap_claims *c, const struct evi
 		return over ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_WAIT;
 	if (k->was_taken)
 		return APPTAP_CLAIM_UNKNOWN;
+	/* A raw socket gets all of its protocol, whoever else does. */
+	if (!is_datagram(k->flow.proto))
+		return c->raw_ours_ns[k->flow.proto] &&
+				       k->met_ns < c->raw_ours_ns[k->flow.proto] + PORT_MEMORY_NS
+			       ? ours(c, e, uid)
+			       : APPTAP_CLAIM_FOREIGN;
 	if (k->class != APPTAP_RULE_GOT_DATAGRAM && !k->was_ours)
 		return APPTAP_CLAIM_FOREIGN;
 	/* The app was the last that had it, unless others came and went; who uses the port besides

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 
+import shapes
 import truth
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -511,12 +512,13 @@ class Lab:
             self.flush([tool.path])
         code = tool.stop()
         reference.stop()
-        report = truth.compare(reference.paths, truth.to_pcap(tool.path, self.file("ours.pcap")),
-                       start, end)
+        account = tool.json()
+        paths = shapes.reference(reference.paths, (account or {}).get("tier"))
+        report = truth.compare(paths, truth.to_pcap(tool.path, self.file("ours.pcap")), start, end)
         if report.unknown:
             raise LabError(f"whose is it? {[truth.words(*p) for p in report.unknown[:5]]}")
         self._check(workloads, results)
-        return Outcome(report, results, tool.json(), tool, code)
+        return Outcome(report, results, account, tool, code)
 
     def _go(self, running):
         results = {}
