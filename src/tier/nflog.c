@@ -502,9 +502,10 @@ static int copy_interfaces(struct nflog *s, const struct apptap_tier_config *cfg
 static int open_reader(struct nflog *s, uint16_t *group, struct apptap_error *err)
 {
 	uint16_t first = s->cfg.nflog_group ? s->cfg.nflog_group : GROUP_DEFAULT;
-	int r = -EBUSY;
+	int r = -EPERM;
 
-	for (uint16_t i = 0; r == -EBUSY && i < GROUPS_TRIED; i++) {
+	/* The kernel says EPERM where another socket has the group. */
+	for (uint16_t i = 0; (r == -EPERM || r == -EBUSY) && i < GROUPS_TRIED; i++) {
 		*group = (uint16_t)(first + i);
 		r = apptap_nflog_open(&s->reader, *group, s->cfg.snaplen, s->cfg.ring_bytes, err);
 	}

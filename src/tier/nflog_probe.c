@@ -150,7 +150,7 @@ int apptap_nflog_probe(struct apptap_error *err)
 	if (r == 0)
 		do
 			r = apptap_nflog_open(&reader, group++, COPY_BYTES, 0, err);
-		while (r == -EBUSY && group < GROUP + GROUPS_TRIED);
+		while ((r == -EPERM || r == -EBUSY) && group < GROUP + GROUPS_TRIED);
 	if (r == 0)
 		r = prove(&probe, reader, (uint16_t)(group - 1), marks.mark, err);
 	apptap_nflog_close(reader);

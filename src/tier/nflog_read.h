@@ -32,7 +32,8 @@ bool apptap_nflog_parse(struct apptap_view v, struct apptap_nflog_packet *out);
 struct apptap_nflog_reader;
 
 /*
- * Listens to @group. @copy_bytes: of each packet at most. -EBUSY: somebody has the group;
+ * Listens to @group. @copy_bytes: of each packet at most. -EPERM: somebody has the group
+ * (or we may not);
  * -EOPNOTSUPP and kin: the kernel has no nfnetlink_log.
  */
 int apptap_nflog_open(struct apptap_nflog_reader **out, uint16_t group, uint32_t copy_bytes,

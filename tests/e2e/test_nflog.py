@@ -1,0 +1,192 @@
+"""The tier nflog and the machine's own rules: both work, and nothing of ours stays behind"""
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+
+import conftest
+import lab as lab_module
+import truth
+
+pytestmark = [
+    pytest.mark.usefixtures("need_apptap"),
+    pytest.mark.skipif("nflog" not in conftest.tiers(), reason="needs the tier nflog"),
+    pytest.mark.skipif(not shutil.which("nft"), reason="needs nft"),
+]
+
+# What Docker, firewalld and an Android-like netd would have there, by nft itself.
+PRESENT = """
+table ip docker_like {
+    chain nat_out { type nat hook postrouting priority srcnat;
+        oifname "docker0" masquerade; }
+    chain forward { type filter hook forward priority filter; policy drop;
+        ct state established,related accept; }
+}
+table inet firewalld_like {
+    set allowed { type inet_service; flags interval; elements = { 22, 80, 20000-39999 }; }
+    chain in { type filter hook input priority filter + 10; policy accept;
+        ct state invalid drop
+        tcp dport @allowed ct mark set ct mark or 0x4000; }
+    chain out { type filter hook output priority mangle;
+        meta skuid 0 ct mark set (ct mark and 0xffff7fff) or 0x8000; }
+}
+table inet netd_like {
+    chain out { type filter hook output priority mangle + 5;
+        meta skuid 5001 counter
+        ct mark and 0x38000000 == 0x10000000 counter; }
+}
+"""
+
+
+def inside(lab, *argv, stdin=None):
+    done = subprocess.run([*lab.inside("app"), *argv], input=stdin, capture_output=True, text=True)
+    assert done.returncode == 0, (argv, done.stderr)
+    return done.stdout
+
+
+def ruleset(lab):
+    """Everything that netfilter holds, without counters."""
+    text = inside(lab, "nft", "-s", "list", "ruleset")
+    for program in ("iptables-legacy-save", "ip6tables-legacy-save"):
+        if shutil.which(program):
+            text += inside(lab, program)
+    return text
+
+
+def marks(lab):
+    """The marks of all connections, where the program that lists them is there."""
+    if not shutil.which("conntrack"):
+        return ""
+    return subprocess.run([*lab.inside("app"), "conntrack", "-L"], capture_output=True,
+                          text=True, check=False).stdout
+
+
+@pytest.fixture
+def present(lab):
+    inside(lab, "nft", "-f", "-", stdin=PRESENT)
+    yield ruleset(lab)
+    inside(lab, "nft", "flush", "ruleset")
+
+
+def test_beside_rules_of_others(lab, present):
+    """They stay as they are, byte for byte, and so does exactness; no bit of theirs is taken."""
+    workloads = [lab_module.BY_NAME[n] for n in ("tcp_short", "dns", "inbound_tcp", "loopback")]
+    during = []
+
+    def tool():
+        started = lab.apptap(tier="nflog").wait_ready()
+        during.append(ruleset(lab))
+        return started
+
+    outcome = lab.run(workloads, tool)
+    assert outcome.code == 0 and outcome.json["tier"] == "nflog", outcome.tool.talk
+    total = outcome.report.total
+    assert not total.leaked and not total.extra and total.recall == 1, outcome.report.complain()
+    assert ruleset(lab) == present
+    ours = during[0].split("table inet apptap_")[1]
+    for theirs in ("0x10000000", "0x08000000", "0x20000000", "0x00004000", "0x00008000"):
+        assert theirs not in ours
+
+
+def test_killed_a_hundred_times(lab, present):
+    """SIGKILL of the agent at any moment of its life: the kernel takes our rules away with it."""
+    rng = random.Random(3)
+    alive = 0
+    for i in range(100):
+        tool = lab.apptap(tier="nflog", name=f"killed-{i}.pcapng")
+        pid = wait_for_agent(tool)
+        time.sleep(rng.uniform(0.0, 0.12))	# the moment is what is tried
+        os.kill(pid, signal.SIGSTOP)	# so that it is known what it had then
+        alive += "apptap_" in inside(lab, "nft", "list", "tables")
+        os.kill(pid, signal.SIGKILL)
+        tool.proc.wait(10)
+        tool.reader.join(5)
+        wait_until_same(lab, present)
+        lab.captures.remove(tool)
+    assert alive >= 10, f"only {alive} of 100 had rules when they were killed"
+
+
+def wait_for_agent(tool, timeout=10):
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        for pid in lab_module.family(tool.proc.pid):
+            if is_agent(pid):
+                return pid
+    raise AssertionError("no agent was started")
+
+
+def is_agent(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            return b"--agent" in f.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def wait_until_same(lab, before, timeout=5):
+    """The kernel closes a dead process's sockets in its own time."""
+    end = time.monotonic() + timeout
+    while ruleset(lab) != before:
+        assert time.monotonic() < end, ruleset(lab)
+
+
+def test_two_at_once(lab):
+    """Each has its own bits and its own group, and gets its own packets."""
+    lab_run = lab_module.BY_NAME["tcp_short"]
+    others = lab.file("other.pcapng")
+    other = lab.capture([lab_module.APPTAP, "--uid", str(truth.BYSTANDER_UID), "--local",
+                         "--tier", "nflog", "-v", "--json", "-o", others], others).wait_ready()
+    outcome = lab.run([lab_run], lambda: lab.apptap(tier="nflog"))
+    assert other.stop() == 0
+    total = outcome.report.total
+    assert not total.leaked and not total.extra and total.recall == 1, outcome.report.complain()
+    theirs = other.json()
+    assert theirs["tier"] == "nflog"
+    assert theirs["counters"]["packets"] == total.bystander
+
+
+def test_a_group_that_is_taken(lab):
+    """Somebody listens to the group that was asked for: the next one, and a word about it."""
+    first = lab.apptap("--nflog-group", "77", tier="nflog", name="first.pcapng").wait_ready()
+    second = lab.apptap("--nflog-group", "77", tier="nflog", name="second.pcapng").wait_ready()
+    assert "group 77" in ruleset(lab) and "group 78" in ruleset(lab)
+    assert second.stop() == 0 and first.stop() == 0
+    assert any("78" in text for text in second.json()["warnings"])
+    assert not first.json()["warnings"]
+
+
+def test_marks_are_cleared(lab):
+    """Connections that outlive the capture lose the mark that it gave them."""
+    if not shutil.which("conntrack"):
+        pytest.skip("needs conntrack")
+    outcome = lab.run([lab_module.BY_NAME["dns"]], lambda: lab.apptap(tier="nflog"))
+    assert outcome.code == 0
+    lines = [line for line in marks(lab).splitlines() if "mark=" in line and "mark=0" not in line]
+    assert not lines
+
+
+def test_probe_leaves_nothing(lab, present):
+    done = json.loads(inside(lab, lab_module.APPTAP, "--probe", "--local", "--json"))
+    found = {t["name"]: t for t in done["tiers"]}
+    assert found["nflog"]["works"], found
+    assert ruleset(lab) == present
+
+
+def test_forced_but_not_possible(lab):
+    """Without the right to change rules: sockdiag, and a word that says what is missing."""
+    path = lab.file("without.pcapng")
+    if not shutil.which("capsh"):
+        pytest.skip("needs capsh")
+    tool = lab.capture(["capsh", "--drop=cap_net_admin", "--", "-c",
+                        f"exec {lab_module.APPTAP} --uid {truth.APP_UID} --local --tier nflog"
+                        f" --json -v -o {path}"], path)
+    tool.wait_ready()
+    assert tool.stop() == 0
+    said = tool.json()
+    assert said["tier"] == "sockdiag"
+    assert any("nflog does not work here" in text for text in said["warnings"]), said["warnings"]
