@@ -13,9 +13,12 @@
 
 #include "tier/frags.h"
 #include "tier/owners.h"
+#include "tier/portshare.h"
 
 #define FLOWS_MAX 65536
 #define DATAGRAMS_MAX 4096 /* of which fragments may still come */
+#define LISTENERS_MAX 64
+#define LISTEN_NS (200 * APPTAP_NSEC_PER_MSEC)
 #define GROUPS_MAX 64
 #define GROUP_COST_SHARE 20 /* asking about multicast costs at most one part in so many */
 
@@ -35,9 +38,14 @@ struct apptap_attribution {
 	const struct apptap_deaths *deaths;
 	struct apptap_owners *owners; /* owned */
 	struct apptap_frags *frags; /* owned */
+	struct apptap_portshare *portshare; /* owned */
 	struct group groups[GROUPS_MAX];
 	uint64_t group_cost_ns; /* of the last question about one */
 	uint64_t lookups;
+	uint16_t listeners[LISTENERS_MAX]; /* the latest first */
+	size_t listener_count;
+	bool listeners_changed;
+	uint64_t listened_ns; /* when they were last looked for */
 };
 
 int apptap_attribution_new(struct apptap_attribution **out, const struct apptap_scope *scope,
@@ -53,7 +61,8 @@ int apptap_attribution_new(struct apptap_attribution **out, const struct apptap_
 	a->links = links;
 	a->deaths = deaths;
 	if (apptap_owners_new(&a->owners, FLOWS_MAX, scope, deaths) < 0 ||
-	    apptap_frags_new(&a->frags, DATAGRAMS_MAX) < 0) {
+	    apptap_frags_new(&a->frags, DATAGRAMS_MAX) < 0 ||
+	    apptap_portshare_new(&a->portshare, scope) < 0) {
 		apptap_attribution_free(a);
 		return apptap_error_set(err, ENOMEM, "allocating the flow table");
 	}
@@ -67,11 +76,51 @@ void apptap_attribution_free(struct apptap_attribution *a)
 		return;
 	apptap_owners_free(a->owners);
 	apptap_frags_free(a->frags);
+	apptap_portshare_free(a->portshare);
 	free(a);
+}
+
+static void add_listener(struct apptap_attribution *a, uint16_t port)
+{
+	for (size_t i = 0; i < a->listener_count; i++)
+		if (a->listeners[i] == port)
+			return;
+	if (a->listener_count < LISTENERS_MAX)
+		a->listener_count++;
+	memmove(&a->listeners[1], &a->listeners[0],
+		(a->listener_count - 1) * sizeof(a->listeners[0]));
+	a->listeners[0] = port;
+	a->listeners_changed = true;
+}
+
+static int take_listener(const struct apptap_sighting *s, void *arg)
+{
+	add_listener(arg, s->flow.lport);
+	return 0;
+}
+
+size_t apptap_attribution_listeners(struct apptap_attribution *a, uint16_t *ports, size_t max,
+				    bool *changed)
+{
+	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+	size_t n;
+
+	if (now_ns - a->listened_ns > LISTEN_NS) {
+		apptap_diag_listeners(a->diag, take_listener, a, NULL);
+		a->listened_ns = now_ns;
+	}
+	n = MIN(a->listener_count, max);
+
+	memcpy(ports, a->listeners, n * sizeof(*ports));
+	*changed = a->listeners_changed;
+	a->listeners_changed = false;
+	return n;
 }
 
 void apptap_attribution_foresee(struct apptap_attribution *a, const struct apptap_sighting *s)
 {
+	if (s->sight == APPTAP_SIGHT_PENDING)
+		add_listener(a, s->flow.lport);
 	apptap_owners_foresee(a->owners, s);
 }
 
@@ -192,7 +241,8 @@ void apptap_attribution_note(struct apptap_attribution *a, const struct apptap_p
 
 static struct group *group_of(struct apptap_attribution *a, const struct apptap_flow *flow)
 {
-	struct group *g = &a->groups[(flow->lport ^ flow->proto) % GROUPS_MAX];
+	uint32_t h = (uint32_t)flow->lport ^ flow->proto ^ apptap_get_be32(flow->laddr.b + 12);
+	struct group *g = &a->groups[(h * 2654435761U >> 16) % GROUPS_MAX];
 
 	if (!apptap_flow_equal(&g->flow, flow)) {
 		memset(g, 0, sizeof(*g));
@@ -339,6 +389,10 @@ enum apptap_attributed apptap_attribution_judge(struct apptap_attribution *a,
 		if (is_cut_off(d))
 			return APPTAP_ATTR_UNKNOWN;
 		one = judge_end(a, &ends[i], pkt, *first_ns, now_ns, may_ask, &uid);
+		if (ends[i].is_src && d->proto == IPPROTO_UDP &&
+		    (one == APPTAP_ATTR_KEEP || one == APPTAP_ATTR_FOREIGN) &&
+		    apptap_portshare_mixed(a->portshare, a->diag, d->sport, now_ns))
+			one = APPTAP_ATTR_UNKNOWN;
 		if (one == APPTAP_ATTR_KEEP) {
 			pkt->uid = uid;
 			/* On loopback it is seen on its way out only; to the app it may come in. */

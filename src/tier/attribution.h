@@ -50,6 +50,13 @@ enum apptap_attributed apptap_attribution_judge(struct apptap_attribution *a,
 						struct apptap_packet *pkt, struct apptap_dissect *d,
 						uint64_t *first_ns, uint64_t now_ns, bool may_ask);
 
+/*
+ * Local TCP ports that listen, at most @max, the latest first. Return: how many; *@changed whether
+ * there are others than at the last call.
+ */
+size_t apptap_attribution_listeners(struct apptap_attribution *a, uint16_t *ports, size_t max,
+				    bool *changed);
+
 uint64_t apptap_attribution_lookups(const struct apptap_attribution *a);
 
 #endif

@@ -16,6 +16,7 @@
 struct port {
 	uint64_t cookie[APPTAP_DEATHS_A_PORT];
 	uint64_t when_ns[APPTAP_DEATHS_A_PORT];
+	uint16_t tag[APPTAP_DEATHS_A_PORT]; /* TCP: tells flows of one place apart */
 	uint32_t next;
 };
 
@@ -37,27 +38,31 @@ void apptap_deaths_free(struct apptap_deaths *d)
 	free(d);
 }
 
-static const struct port *port_of(const struct apptap_deaths *d, const struct apptap_flow *flow)
+static const struct port *port_of(const struct apptap_deaths *d, const struct apptap_flow *flow,
+				  uint16_t *tag)
 {
 	uint32_t h = flow->lport;
 
+	*tag = 0;
 	if (flow->proto == IPPROTO_UDP)
 		return &d->udp[h];
 	if (flow->proto != IPPROTO_TCP)
 		return &d->other[h];
-	/* Two flows in one place cost at worst an answer "cannot tell". The ends of addresses
-	 * differ most, and are the same for IPv4 in either family. */
+	/* The ends of addresses differ most, and are the same for IPv4 in either family. */
 	h = (h << 16 | flow->rport) * 2654435761U;
-	h = (h ^ apptap_get_be32(flow->laddr.b + 12)) * 2654435761U;
-	h = (h ^ apptap_get_be32(flow->raddr.b + 12)) * 2654435761U;
+	h = (h ^ h >> 15 ^ apptap_get_be32(flow->laddr.b + 12)) * 2654435761U;
+	h = (h ^ h >> 15 ^ apptap_get_be32(flow->raddr.b + 12)) * 2654435761U;
+	*tag = (uint16_t)(h >> 3);
 	return &d->tcp[h >> 16];
 }
 
 void apptap_deaths_add(struct apptap_deaths *d, const struct apptap_flow *flow, uint64_t cookie,
 		       uint64_t now_ns)
 {
-	struct port *p = (struct port *)port_of(d, flow);
+	uint16_t tag;
+	struct port *p = (struct port *)port_of(d, flow, &tag);
 
+	p->tag[p->next] = tag;
 	p->cookie[p->next] = cookie;
 	p->when_ns[p->next] = now_ns;
 	p->next = (p->next + 1) % APPTAP_DEATHS_A_PORT;
@@ -71,21 +76,28 @@ void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns)
 int apptap_deaths_since(const struct apptap_deaths *d, const struct apptap_flow *flow,
 			uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT])
 {
-	const struct port *p = port_of(d, flow);
+	uint16_t tag;
+	const struct port *p = port_of(d, flow, &tag);
+	size_t recent = 0;
 	int n = 0;
 
 	if (d->lost_ns >= since_ns)
 		return -1;
-	for (size_t i = 0; i < APPTAP_DEATHS_A_PORT; i++)
-		if (p->when_ns[i] && p->when_ns[i] >= since_ns)
+	for (size_t i = 0; i < APPTAP_DEATHS_A_PORT; i++) {
+		if (!p->when_ns[i] || p->when_ns[i] < since_ns)
+			continue;
+		recent++;
+		if (p->tag[i] == tag)
 			cookies[n++] = p->cookie[i];
-	return n == APPTAP_DEATHS_A_PORT ? -1 : n;
+	}
+	return recent == APPTAP_DEATHS_A_PORT ? -1 : n;
 }
 
 bool apptap_deaths_has(const struct apptap_deaths *d, const struct apptap_flow *flow,
 		       uint64_t cookie)
 {
-	const struct port *p = port_of(d, flow);
+	uint16_t tag;
+	const struct port *p = port_of(d, flow, &tag);
 
 	for (size_t i = 0; i < APPTAP_DEATHS_A_PORT; i++)
 		if (p->when_ns[i] && p->cookie[i] == cookie)

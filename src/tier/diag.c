@@ -138,6 +138,7 @@ void apptap_diag_ask(struct apptap_diag *d, const struct apptap_flow *flow, int 
 
 struct dump {
 	uint8_t proto;
+	bool listening; /* only those */
 	uint8_t family; /* of the list; a v6 socket that talks IPv4 stands in that of IPv6 */
 	int (*each)(const struct apptap_sighting *s, void *arg);
 	void *arg;
@@ -184,6 +185,7 @@ static int take_line(const struct apptap_procnet_line *line, void *arg)
 	s.flow.raddr = line->raddr;
 	s.flow.lport = line->lport;
 	s.flow.rport = line->rport;
+	s.wildcard = is_udp(dump->proto) && line->rport == 0;
 	s.sight = line->inode || line->uid ? APPTAP_SIGHT_OWNED : APPTAP_SIGHT_ORPHAN;
 	s.asked_ns = apptap_clock_ns(CLOCK_REALTIME);
 	return dump->each(&s, dump->arg);
@@ -201,6 +203,8 @@ static int dump_family(struct apptap_diag *d, uint8_t family, struct dump *dump,
 
 	_Static_assert(sizeof(struct inet_diag_bc_op) == 4, "kernel layout");
 	begin(&m.r, family, dump->proto, NLM_F_DUMP);
+	if (dump->listening)
+		m.r.req.idiag_states = 1U << TCP_LISTEN;
 	if (lport) {
 		/* sport >= lport, sport <= lport: each compare is two ops, the second holds the
 		 * port */
@@ -242,6 +246,38 @@ int apptap_diag_dump(struct apptap_diag *d, int proto,
 	struct dump dump = { .proto = (uint8_t)proto, .each = each, .arg = arg };
 
 	return dump_port(d, &dump, 0, err);
+}
+
+struct port {
+	uint16_t lport;
+	int (*each)(const struct apptap_sighting *s, void *arg);
+	void *arg;
+};
+
+/* Bytecode has kept the others out already; /proc/net has not. */
+static int take_bound(const struct apptap_sighting *s, void *arg)
+{
+	const struct port *p = arg;
+
+	return s->flow.lport == p->lport ? p->each(s, p->arg) : 0;
+}
+
+void apptap_diag_port(struct apptap_diag *d, int proto, uint16_t lport,
+		      int (*each)(const struct apptap_sighting *s, void *arg), void *arg)
+{
+	struct port port = { lport, each, arg };
+	struct dump dump = { .proto = (uint8_t)proto, .each = take_bound, .arg = &port };
+
+	dump_port(d, &dump, lport, NULL);
+}
+
+int apptap_diag_listeners(struct apptap_diag *d,
+			  int (*each)(const struct apptap_sighting *s, void *arg), void *arg,
+			  struct apptap_error *err)
+{
+	struct dump dump = { .proto = IPPROTO_TCP, .listening = true, .each = each, .arg = arg };
+
+	return d->slow ? 0 : dump_port(d, &dump, 0, err);
 }
 
 struct group {

@@ -28,6 +28,15 @@ int apptap_diag_dump(struct apptap_diag *d, int proto,
 		     int (*each)(const struct apptap_sighting *s, void *arg), void *arg,
 		     struct apptap_error *err);
 
+/* Every socket of @proto bound to @lport, of both families. */
+void apptap_diag_port(struct apptap_diag *d, int proto, uint16_t lport,
+		      int (*each)(const struct apptap_sighting *s, void *arg), void *arg);
+
+/* Every TCP socket that listens, of both families: cheap, however many others there are. */
+int apptap_diag_listeners(struct apptap_diag *d,
+			  int (*each)(const struct apptap_sighting *s, void *arg), void *arg,
+			  struct apptap_error *err);
+
 /*
  * Who gets what is sent to a multicast or broadcast address: the local end of @flow. OWNED by one
  * of @scope if any socket of its users is bound to the port there; else NONE. IP_MULTICAST_ALL is

@@ -108,6 +108,23 @@ static void quiet_ports(struct apptap_filter *f, const struct apptap_filter_conf
 	give(f, snaplen_bytes);
 }
 
+/* X holds the TCP header's offset: data or FIN that a connection of a listening port sends. */
+static void listening_ports(struct apptap_filter *f, const struct apptap_filter_config *cfg,
+			    uint32_t snaplen_bytes)
+{
+	if (cfg->tcp_count) {
+		emit(f, BPF_LD | BPF_B | BPF_IND, 13, 0, 0);
+		emit(f, BPF_JMP | BPF_JSET | BPF_K, 0x09, 1, 0); /* FIN, PSH */
+		give(f, 0);
+		load_ancillary(f, SKF_AD_PKTTYPE);
+		give_unless(f, PACKET_OUTGOING, 0);
+		emit(f, BPF_LD | BPF_H | BPF_IND, 0, 0, 0);
+		for (size_t i = 0; i < cfg->tcp_count && i < APPTAP_FILTER_PORTS_MAX; i++)
+			give_if(f, cfg->tcp_ports[i], snaplen_bytes);
+	}
+	give(f, 0);
+}
+
 /* A holds the protocol, X the offset of its header; every path returns. */
 static void transport(struct apptap_filter *f, const struct apptap_filter_config *cfg,
 		      uint32_t snaplen_bytes, uint32_t icmp, uint8_t echo_request)
@@ -118,7 +135,7 @@ static void transport(struct apptap_filter *f, const struct apptap_filter_config
 	emit(f, BPF_LD | BPF_B | BPF_IND, 13, 0, 0);
 	emit(f, BPF_ALU | BPF_AND | BPF_K, 0x12, 0, 0);
 	give_if(f, 0x02, snaplen_bytes); /* SYN without ACK */
-	give(f, 0);
+	listening_ports(f, cfg, snaplen_bytes);
 	end_block(f, block);
 	block = begin_if(f, icmp);
 	emit(f, BPF_LD | BPF_B | BPF_IND, 0, 0, 0);

@@ -23,13 +23,16 @@ struct apptap_filter_config {
 	size_t ifindex_count;
 	const uint16_t *quiet_ports; /* local UDP ports that raise no question */
 	size_t quiet_count;
+	const uint16_t *tcp_ports; /* local TCP ports that listen: whose are its connections? */
+	size_t tcp_count; /* at most APPTAP_FILTER_PORTS_MAX each */
 };
 
 /* For the ring: all but the second sight of a loopback packet, and interfaces not asked for. */
 void apptap_filter_ring(struct apptap_filter *f, const struct apptap_filter_config *cfg);
 
 /*
- * For the sockets that only trigger lookups: TCP SYNs without ACK, UDP and UDP-Lite but for quiet
+ * For the sockets that only trigger lookups: TCP SYNs without ACK, what a listening port's
+ * connections send (data, FIN), UDP and UDP-Lite but for quiet
  * local ports, outgoing echo requests, protocols without ports. First fragments, not later ones.
  * @snaplen_bytes of them are delivered.
  */

@@ -52,6 +52,7 @@ bool apptap_hold_push(struct apptap_hold *h, const struct apptap_packet *pkt,
 	p->pkt.data = memcpy(p + 1, pkt->data, pkt->len);
 	p->dissect = *d;
 	p->first_ns = first_ns;
+	p->since_ns = apptap_clock_ns(CLOCK_REALTIME);
 	p->known = known;
 	p->handed_over = false;
 	p->next = NULL;

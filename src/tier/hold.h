@@ -9,6 +9,7 @@ struct apptap_held {
 	struct apptap_packet pkt; /* data is the queue's own copy */
 	struct apptap_dissect dissect;
 	uint64_t first_ns; /* of a later fragment: when its first passed; else pkt.ts_ns */
+	uint64_t since_ns; /* when it began to wait */
 	bool known; /* kept already: waits only for those before it */
 	bool handed_over; /* its bytes may still be borrowed: until the next flush */
 	struct apptap_held *next;

@@ -229,7 +229,13 @@ static int match(const struct apptap_procnet_line *line, void *arg)
 	s->out->sight = APPTAP_SIGHT_OWNED;
 	if (s->flow->proto == IPPROTO_TCP && line->state == TCP_LISTEN)
 		s->out->sight = APPTAP_SIGHT_PENDING;
-	if (!accepted && line->uid == 0) { /* TIME_WAIT, orphans: unknown, never root's */
+	if (accepted)
+		return 0;
+	if (s->flow->proto == IPPROTO_TCP &&
+	    (line->state == TCP_ESTABLISHED || line->state == TCP_CLOSE_WAIT)) {
+		s->out->sight = APPTAP_SIGHT_PENDING;
+	} else { /* TIME_WAIT, orphans: unknown, never root's; and without inode nothing tells it
+		    apart */
 		s->out->sight = APPTAP_SIGHT_ORPHAN;
 		s->out->uid = APPTAP_UID_NONE;
 	}

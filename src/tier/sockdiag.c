@@ -25,7 +25,9 @@
 
 #define RING_BYTES (64U << 20)
 #define HOLD_BYTES (8U << 20)
+#define HOLD_NS (150 * APPTAP_NSEC_PER_MSEC)
 #define HOLD_TICK_MS 4
+#define IDLE_TICK_MS 250
 #define BLOCKS_A_TURN 16
 #define BUSY_FILL 50 /* percent of the ring waiting: little time for questions */
 #define BUSY_ASKS 64 /* for a whole block then */
@@ -47,9 +49,11 @@ struct sockdiag {
 	struct apptap_trigger *trigger; /* NULL: a whole-device capture asks nothing */
 	struct apptap_hold *hold;
 	uint64_t heard_ns; /* the time of the latest packet taken from the ring */
+	uint16_t listeners[APPTAP_FILTER_PORTS_MAX]; /* local TCP ports */
+	size_t listener_count;
 	uint64_t dropped; /* by the ring, when last looked */
 	int timer;
-	bool timer_armed;
+	long timer_ms; /* its interval; 0: not armed */
 	bool deaf; /* draining: the filter lets nothing in */
 	struct apptap_quiet quiet;
 	struct apptap_tier_counters n;
@@ -82,7 +86,9 @@ static int set_filters(struct sockdiag *s, bool ring_too, struct apptap_error *e
 	struct apptap_filter_config cfg = { .all_interfaces = s->cfg.interface_count == 0,
 					    .ifindexes = ifindexes,
 					    .quiet_ports = s->quiet.ports,
-					    .quiet_count = s->quiet.count };
+					    .quiet_count = s->quiet.count,
+					    .tcp_ports = s->listeners,
+					    .tcp_count = s->listener_count };
 	struct apptap_filter f;
 	struct sock_fprog prog;
 	int r = 0;
@@ -115,8 +121,9 @@ static void udp_left(void *arg, uint16_t port)
 	apptap_quiet_remove(&s->quiet, port);
 }
 
-static int tend_quiet(struct sockdiag *s, uint64_t now_ns, struct apptap_error *err)
+static int tend_filter(struct sockdiag *s, uint64_t now_ns, struct apptap_error *err)
 {
+	bool changed;
 	uint16_t port;
 
 	if (!s->trigger)
@@ -124,7 +131,9 @@ static int tend_quiet(struct sockdiag *s, uint64_t now_ns, struct apptap_error *
 	while (apptap_trigger_busy(s->trigger, &port))
 		apptap_quiet_add(&s->quiet, port);
 	apptap_quiet_tend(&s->quiet, now_ns);
-	return s->quiet.changed ? set_filters(s, false, err) : 0;
+	s->listener_count = apptap_attribution_listeners(s->attribution, s->listeners,
+							 ARRAY_SIZE(s->listeners), &changed);
+	return s->quiet.changed || changed ? set_filters(s, false, err) : 0;
 }
 
 /* ---- judging ---- */
@@ -162,9 +171,11 @@ static int pump(struct sockdiag *s, struct apptap_consumer *c, uint64_t now_ns,
 	for (p = apptap_hold_first(s->hold); p && r >= 0; p = p->next) {
 		enum apptap_attributed what = APPTAP_ATTR_KEEP;
 
+		/* Others wait behind it: at some time it is decided by what is there. */
 		if (!p->known)
-			what = apptap_attribution_judge(s->attribution, &p->pkt, &p->dissect,
-							&p->first_ns, now_ns, true);
+			what = apptap_attribution_judge(
+				s->attribution, &p->pkt, &p->dissect, &p->first_ns,
+				now_ns > p->since_ns + HOLD_NS ? UINT64_MAX : now_ns, true);
 		if (what == APPTAP_ATTR_HOLD)
 			break;
 		if (what == APPTAP_ATTR_KEEP)
@@ -256,6 +267,7 @@ static int take_block(struct sockdiag *s, struct apptap_consumer *c, struct appt
 	uint64_t now_ns;
 	int r = 0;
 
+	note_losses(s);
 	hear_deaths(s);
 	now_ns = apptap_clock_ns(CLOCK_REALTIME);
 	while (r >= 0 && apptap_ring_packet(s->ring, &pkt)) {
@@ -283,17 +295,17 @@ static void link_gone(void *arg, const char *name)
 			     name);
 }
 
+/* Often while packets wait, else now and then: for ports that have begun to listen. */
 static void arm_timer(struct sockdiag *s)
 {
-	bool want = apptap_hold_count(s->hold) > 0;
-	struct itimerspec t = { 0 };
+	long ms = apptap_hold_count(s->hold) > 0 ? HOLD_TICK_MS : IDLE_TICK_MS;
+	struct itimerspec t = { .it_value.tv_nsec = ms * 1000000L,
+				.it_interval.tv_nsec = ms * 1000000L };
 
-	if (want == s->timer_armed)
+	if (ms == s->timer_ms)
 		return;
-	if (want)
-		t.it_value.tv_nsec = t.it_interval.tv_nsec = HOLD_TICK_MS * 1000000L;
 	timerfd_settime(s->timer, 0, &t, NULL);
-	s->timer_armed = want;
+	s->timer_ms = ms;
 }
 
 static int sockdiag_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
@@ -305,6 +317,13 @@ static int sockdiag_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 
 	if (read(s->timer, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
 		return apptap_error_set(err, errno, "reading a timer");
+	if (s->trigger && read(apptap_trigger_fd(s->trigger), &ticks, sizeof(ticks)) > 0 &&
+	    !s->deaf) {
+		hear_deaths(s); /* and which ports listen */
+		r = tend_filter(s, apptap_clock_ns(CLOCK_REALTIME), err);
+		if (r < 0)
+			return r;
+	}
 	if (apptap_links_read(s->links, link_gone, s) > 0 && s->cfg.interface_count && !s->deaf)
 		r = set_filters(s, true, err);
 	for (int i = 0; r >= 0 && i < BLOCKS_A_TURN && apptap_ring_block(s->ring); i++)
@@ -318,7 +337,7 @@ static int sockdiag_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 	if (r == 0)
 		r = c->flush(c, err);
 	if (r == 0 && !s->deaf)
-		r = tend_quiet(s, apptap_clock_ns(CLOCK_REALTIME), err);
+		r = tend_filter(s, apptap_clock_ns(CLOCK_REALTIME), err);
 	arm_timer(s);
 	return r < 0 ? r : 0;
 }
@@ -466,6 +485,8 @@ static int open_witnesses(struct sockdiag *s, struct apptap_error *err)
 	apptap_filter_none(&f);
 	prog = apptap_filter_prog(&f);
 	r = apptap_trigger_open(&s->trigger, s->scope, &prog, &realtime, err);
+	if (r == 0)
+		r = watch(s, apptap_trigger_fd(s->trigger), err);
 	if (r == 0 && !realtime)
 		warn(s,
 		     "no real-time priority (CAP_SYS_NICE): sockets that close at once may be missed");
@@ -526,6 +547,10 @@ static int sockdiag_open(struct apptap_tier **t, const struct apptap_tier_config
 		r = apptap_ring_start(s->ring, err);
 	if (r == 0 && !s->scope->whole_device)
 		r = apptap_attribution_warm(s->attribution, err);
+	if (r == 0 && !s->scope->whole_device)
+		r = tend_filter(s, 0, err); /* the listening ports */
+	if (r == 0 && !s->scope->whole_device)
+		arm_timer(s);
 	if (r < 0) {
 		sockdiag_close(&s->base);
 		return r;

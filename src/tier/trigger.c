@@ -18,6 +18,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 
 #include "tier/diag.h"
@@ -36,8 +37,9 @@
 /* What only /proc/net knows costs ten times as much: ask once a flow in so long. */
 #define SLOW_ASK_NS (5 * APPTAP_NSEC_PER_MSEC)
 #define SLOW_FLOWS 64
-/* Asking who gets a multicast lists all sockets: at most one part in so many of the time. */
-#define GROUP_SHARE 20
+#define ACCEPTED 1024 /* connections of which we know who accepted them */
+/* Asking who gets a multicast lists all sockets: of each second at most one part in so many. */
+#define GROUP_SHARE 10
 
 struct port_use {
 	uint32_t window;
@@ -61,9 +63,13 @@ struct worker {
 	struct apptap_sighting_queue *queue; /* owned */
 	struct port_use *ports; /* owned: 65536 */
 	struct slow_flow slow[SLOW_FLOWS];
+	struct apptap_flow *accepted; /* owned */
+	uint8_t listeners[65536 / 8]; /* ports that the reader has been told of */
+	int event; /* the trigger's */
 	uint32_t window;
 	uint32_t asks;
-	uint64_t group_next_ns; /* the next question about a multicast, not before */
+	uint64_t group_window_ns; /* a second, in which so much was spent on asking about groups */
+	uint64_t group_spent_ns;
 	_Atomic int32_t busy_port; /* -1: none */
 	_Atomic uint64_t asked;
 	_Atomic uint64_t skipped;
@@ -72,6 +78,7 @@ struct worker {
 
 struct apptap_trigger {
 	size_t count;
+	int event; /* owned: an eventfd */
 	size_t next; /* whose queue to look into first */
 	uint64_t kernel_drops;
 	struct worker workers[];
@@ -116,11 +123,31 @@ static bool asked_lately(struct worker *w, const struct apptap_flow *flow, uint6
 	return false;
 }
 
+/* Where a connection stands of which we know that somebody accepted it. */
+static struct apptap_flow *accepted_slot(struct worker *w, const struct apptap_flow *flow)
+{
+	uint32_t h = (uint32_t)flow->lport << 16 | flow->rport;
+
+	h = (h ^ apptap_get_be32(flow->raddr.b + 12)) * 2654435761U;
+	return &w->accepted[h >> 16 & (ACCEPTED - 1)];
+}
+
 static void push(struct worker *w, const struct apptap_sighting *s)
 {
 	atomic_fetch_add_explicit(&w->asked, 1, memory_order_relaxed);
 	if (!apptap_sighting_queue_push(w->queue, s))
 		atomic_fetch_add_explicit(&w->lost, 1, memory_order_relaxed);
+}
+
+static void tell_listener(struct worker *w, uint16_t port)
+{
+	static const uint64_t one = 1;
+
+	if (w->listeners[port / 8] & (1 << (port % 8)))
+		return;
+	w->listeners[port / 8] |= (uint8_t)(1 << (port % 8));
+	if (write(w->event, &one, sizeof(one)) < 0)
+		return; /* full: the reader has been told often enough */
 }
 
 static void ask(struct worker *w, const struct apptap_dissect *d, bool local_is_src, int ifindex,
@@ -130,8 +157,13 @@ static void ask(struct worker *w, const struct apptap_dissect *d, bool local_is_
 	struct apptap_flow flow;
 	bool tcp = d->proto == IPPROTO_TCP;
 	bool udp = d->proto == IPPROTO_UDP || d->proto == IPPROTO_UDPLITE;
+	bool syn = (d->flags & (APPTAP_DIS_TCP_SYN | APPTAP_DIS_TCP_ACK)) == APPTAP_DIS_TCP_SYN;
+	struct apptap_flow *accepted;
 
 	apptap_dissect_flow(d, local_is_src, &flow);
+	accepted = accepted_slot(w, &flow);
+	if (tcp && !syn && apptap_flow_equal(accepted, &flow))
+		return;
 	if ((udp && port_is_busy(w, flow.lport, pkt_ns)) ||
 	    (!udp && !tcp && asked_lately(w, &flow, pkt_ns)))
 		return;
@@ -141,11 +173,17 @@ static void ask(struct worker *w, const struct apptap_dissect *d, bool local_is_
 	}
 	apptap_diag_ask(w->diag, &flow, ifindex, &s);
 	s.pkt_ns = pkt_ns;
-	s.is_syn = tcp;
+	s.is_syn = syn;
 	s.outgoing = local_is_src;
 	s.isn = d->tcp_seq;
 	push(w, &s);
-	if (tcp && local_is_src && s.sight == APPTAP_SIGHT_NONE)
+	if (s.sight == APPTAP_SIGHT_PENDING)
+		tell_listener(w, flow.lport);
+	if (tcp && !syn && s.sight == APPTAP_SIGHT_OWNED)
+		*accepted = flow;
+	else if (syn && apptap_flow_equal(accepted, &flow))
+		memset(accepted, 0, sizeof(*accepted)); /* the ports are used again */
+	if (syn && local_is_src && s.sight == APPTAP_SIGHT_NONE)
 		apptap_refused_ask(w->refused, &s);
 }
 
@@ -159,16 +197,18 @@ static void ask_group(struct worker *w, const struct apptap_dissect *d, uint64_t
 	apptap_dissect_flow(d, false, &flow);
 	if (port_is_busy(w, flow.lport, pkt_ns))
 		return;
-	if (pkt_ns < w->group_next_ns) {
+	begun_ns = apptap_clock_ns(CLOCK_REALTIME);
+	if (begun_ns - w->group_window_ns > APPTAP_NSEC_PER_SEC) {
+		w->group_window_ns = begun_ns;
+		w->group_spent_ns = 0;
+	}
+	if (w->group_spent_ns > APPTAP_NSEC_PER_SEC / GROUP_SHARE) {
 		atomic_fetch_add_explicit(&w->skipped, 1, memory_order_relaxed);
 		return;
 	}
-	begun_ns = apptap_clock_ns(CLOCK_REALTIME);
 	apptap_diag_ask_group(w->diag, &flow, &w->scope, &s);
 	s.pkt_ns = pkt_ns;
-	/* Some of it in one go is fine; all of the time is not. */
-	if (s.asked_ns - begun_ns > APPTAP_NSEC_PER_MSEC)
-		w->group_next_ns = s.asked_ns + (s.asked_ns - begun_ns) * GROUP_SHARE;
+	w->group_spent_ns += s.asked_ns - begun_ns;
 	push(w, &s);
 }
 
@@ -189,7 +229,8 @@ static void look(struct worker *w, struct apptap_view v, const struct sockaddr_l
 			ask_group(w, &d, pkt_ns);
 	} else if (from->sll_ifindex == APPTAP_LOOPBACK_IFINDEX) { /* both ends are here */
 		ask(w, &d, true, from->sll_ifindex, pkt_ns);
-		ask(w, &d, false, from->sll_ifindex, pkt_ns);
+		if (d.proto != IPPROTO_TCP || d.flags & APPTAP_DIS_TCP_SYN)
+			ask(w, &d, false, from->sll_ifindex, pkt_ns);
 	} else {
 		ask(w, &d, from->sll_pkttype == PACKET_OUTGOING, from->sll_ifindex, pkt_ns);
 	}
@@ -306,7 +347,8 @@ static int open_worker(struct worker *w, const struct apptap_scope *scope,
 	if (r < 0)
 		return r;
 	w->ports = calloc(65536, sizeof(*w->ports));
-	if (!w->ports || apptap_sighting_queue_new(&w->queue, QUEUE_SIGHTINGS) < 0)
+	w->accepted = calloc(ACCEPTED, sizeof(*w->accepted));
+	if (!w->ports || !w->accepted || apptap_sighting_queue_new(&w->queue, QUEUE_SIGHTINGS) < 0)
 		return apptap_error_set(err, ENOMEM, "allocating a trigger");
 	return 0;
 }
@@ -349,10 +391,14 @@ int apptap_trigger_open(struct apptap_trigger **out, const struct apptap_scope *
 		return apptap_error_set(err, ENOMEM, "allocating the triggers");
 	t->count = count;
 	*realtime = true;
+	t->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (t->event < 0)
+		r = apptap_error_set(err, errno, "making an event counter");
 	for (size_t i = 0; i < count; i++) {
 		t->workers[i].fd = -1;
 		t->workers[i].cpu = (int)i;
 		t->workers[i].busy_port = -1;
+		t->workers[i].event = t->event;
 	}
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = open_worker(&t->workers[i], scope, filter, err);
@@ -389,6 +435,11 @@ bool apptap_trigger_pop(struct apptap_trigger *t, uint64_t until_ns, struct appt
 		t->next = (t->next + 1) % t->count;
 	}
 	return false;
+}
+
+int apptap_trigger_fd(const struct apptap_trigger *t)
+{
+	return t->event;
 }
 
 void apptap_trigger_scan(struct apptap_trigger *t,
@@ -449,6 +500,9 @@ void apptap_trigger_close(struct apptap_trigger *t)
 		apptap_refused_close(w->refused);
 		apptap_sighting_queue_free(w->queue);
 		free(w->ports);
+		free(w->accepted);
 	}
+	if (t->event >= 0)
+		close(t->event);
 	free(t);
 }

@@ -29,6 +29,9 @@ int apptap_trigger_filter(struct apptap_trigger *t, const struct sock_fprog *fil
 /* The next sighting, of any CPU, whose packet passed by @until_ns. false: none is waiting. */
 bool apptap_trigger_pop(struct apptap_trigger *t, uint64_t until_ns, struct apptap_sighting *s);
 
+/* Readable when a listening port was met for the first time: it belongs into the filter at once. */
+int apptap_trigger_fd(const struct apptap_trigger *t);
+
 /* Shows each sighting once, ahead of its turn. */
 void apptap_trigger_scan(struct apptap_trigger *t,
 			 void (*each)(const struct apptap_sighting *s, void *arg), void *arg);

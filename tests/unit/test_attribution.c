@@ -91,6 +91,11 @@ static enum apptap_attributed judge(struct room *r, struct judged j)
 	apptap_attribution_note(r->a, &pkt, &d, &first_ns);
 	result = apptap_attribution_judge(r->a, &pkt, &d, &first_ns,
 					  j.at_the_end ? UINT64_MAX : now_ns, !j.may_not_ask);
+	/* An answer got just now is leaned on when deaths before it would have been told. */
+	if (result == APPTAP_ATTR_HOLD && j.age_ns >= SECOND && !j.at_the_end)
+		result = apptap_attribution_judge(r->a, &pkt, &d, &first_ns,
+						  apptap_clock_ns(CLOCK_REALTIME) + SECOND / 10,
+						  !j.may_not_ask);
 	r->uid = pkt.uid;
 	return result;
 }
@@ -243,6 +248,7 @@ static void test_fragments(void **state)
 	assert_int_equal(judge(r, early), APPTAP_ATTR_UNKNOWN);
 	assert_out(r, fragment(true, 8), KEEP);
 	early.at_the_end = false;
+	early.age_ns = SECOND;
 	assert_int_equal(judge(r, early), APPTAP_ATTR_KEEP);
 	close(app);
 }
