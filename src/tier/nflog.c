@@ -76,6 +76,9 @@ struct nflog {
 	struct device devices[DEVICES_MAX];
 	size_t device_count;
 	int inet; /* a socket for ioctl */
+	bool more; /* the last turn ended before all was read */
+	uint64_t delivered; /* packets of our rules */
+	uint64_t undelivered; /* known at the end: logged, but never delivered */
 	uint64_t now_ns; /* of the read that is being judged */
 	struct apptap_consumer *consumer; /* of the dispatch that is under way */
 	struct apptap_error *err;
@@ -264,6 +267,7 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 	if (p->prefix_len != APPTAP_RULES_TAG_BYTES + 1 ||
 	    memcmp(p->prefix, s->tag, APPTAP_RULES_TAG_BYTES) != 0)
 		return 0;
+	s->delivered++;
 	class = (enum apptap_rule_class)p->prefix[APPTAP_RULES_TAG_BYTES];
 	to_packet(s, p, &pkt);
 	apptap_dissect((struct apptap_view){ p->data, p->len }, pkt.protocol, &d);
@@ -386,6 +390,7 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 			r = flushed < 0 ? flushed : r;
 		}
 	}
+	s->more = r > 0;
 	/* All that was logged before our questions has been read, but for a flood. */
 	if (r >= 0)
 		r = pump(s, false);
@@ -398,20 +403,26 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 static int nflog_drain(struct apptap_tier *t, struct apptap_consumer *c, struct apptap_error *err)
 {
 	struct nflog *s = nflog_of(t);
-	uint64_t end_ns = apptap_clock_ns(CLOCK_MONOTONIC) +
-			  (uint64_t)apptap_nflog_delay_ms(s->reader) * APPTAP_NSEC_PER_MSEC;
 	struct epoll_event event;
-	uint64_t now_ns;
+	uint64_t end_ns, now_ns, logged = 0;
 	int r;
 
-	s->rules->ops->remove(s->rules);
-	s->rules = NULL;
-	r = nflog_dispatch(t, c, err);
+	if (s->rules->ops->silence(s->rules, &logged, NULL) < 0) {
+		s->rules->ops->remove(s->rules);
+		s->rules = NULL;
+	}
+	end_ns = apptap_clock_ns(CLOCK_MONOTONIC) +
+		 (uint64_t)apptap_nflog_delay_ms(s->reader) * APPTAP_NSEC_PER_MSEC;
+	do
+		r = nflog_dispatch(t, c, err);
+	while (r == 0 && s->more);
 	while (r == 0 && (now_ns = apptap_clock_ns(CLOCK_MONOTONIC)) < end_ns) {
 		epoll_wait(s->base.fd, &event, 1,
 			   (int)((end_ns - now_ns) / APPTAP_NSEC_PER_MSEC) + 1);
 		r = nflog_dispatch(t, c, err);
 	}
+	if (logged > s->delivered)
+		s->undelivered = logged - s->delivered;
 	return r == 0 ? pump(s, true) : r;
 }
 
@@ -429,7 +440,7 @@ static void nflog_counters(const struct apptap_tier *t, struct apptap_tier_count
 	*out = s->n;
 	out->held = apptap_hold_count(s->hold);
 	out->lookups = apptap_claims_lookups(s->claims);
-	out->dropped_kernel = apptap_nflog_lost(s->reader);
+	out->dropped_kernel = MAX(apptap_nflog_lost(s->reader), s->undelivered);
 }
 
 static const char *nflog_ifname(const struct apptap_tier *t, int32_t ifindex)

@@ -48,6 +48,11 @@ struct apptap_rules_ops {
 	 * be NULL.
 	 */
 	int (*skip_port)(struct apptap_rules *r, uint8_t proto, uint16_t port, bool skip);
+	/*
+	 * Logs nothing more. @logged: packets that were logged until then, of which some may not
+	 * have been delivered.
+	 */
+	int (*silence)(struct apptap_rules *r, uint64_t *logged, struct apptap_error *err);
 	void (*remove)(struct apptap_rules *r); /* NULL is fine */
 };
 

@@ -23,6 +23,7 @@
 #define TAKEN_SNAPLEN 64
 #define UIDS "uids"
 #define SKIPPED "skipped"
+#define LOGGED "logged"
 #define TYPE_UID 24 /* nft's own numbers of data types, so that it can print the sets */
 #define TYPE_PROTO_PORT (12 << 6 | 13)
 #define TH_FLAGS 13 /* offset in TCP's header */
@@ -159,10 +160,23 @@ static void lookup(struct nft_rules *n, const char *set, bool inverse)
 	expr_end(n, at, data);
 }
 
+/* The kernel does not say what it could not log for want of memory: so they are counted here. */
+static void count(struct nft_rules *n)
+{
+	size_t data, at = expr(n, "objref", &data);
+
+	apptap_nfmsg_put_be32(&n->msg, NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_COUNTER);
+	apptap_nfmsg_put_str(&n->msg, NFTA_OBJREF_IMM_NAME, LOGGED);
+	expr_end(n, at, data);
+}
+
 static void log_as(struct nft_rules *n, enum apptap_rule_class class)
 {
-	size_t data, at = expr(n, "log", &data);
 	char prefix[APPTAP_RULES_TAG_BYTES + 2];
+	size_t data, at;
+
+	count(n);
+	at = expr(n, "log", &data);
 
 	snprintf(prefix, sizeof(prefix), "%s%c", n->tag, class);
 	apptap_nfmsg_put_be16(&n->msg, NFTA_LOG_GROUP, n->group);
@@ -483,6 +497,11 @@ static void put_table(struct nft_rules *n, const struct apptap_scope *scope)
 	      "a table that ends with its owner (since Linux 5.12)");
 	apptap_nfmsg_put_str(&n->msg, NFTA_TABLE_NAME, n->table);
 	apptap_nfmsg_put_be32(&n->msg, NFTA_TABLE_FLAGS, NFT_TABLE_F_OWNER);
+	begin(n, NFT_MSG_NEWOBJ, NLM_F_CREATE, "a counter");
+	apptap_nfmsg_put_str(&n->msg, NFTA_OBJ_TABLE, n->table);
+	apptap_nfmsg_put_str(&n->msg, NFTA_OBJ_NAME, LOGGED);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
+	apptap_nfmsg_unnest(&n->msg, apptap_nfmsg_nest(&n->msg, NFTA_OBJ_DATA));
 	add_set(n, UIDS, 1, TYPE_UID, 4);
 	add_set(n, SKIPPED, 2, TYPE_PROTO_PORT, 8);
 	put_uids(n, scope);
@@ -576,10 +595,54 @@ static int nft_skip_port(struct apptap_rules *r, uint8_t proto, uint16_t port, b
 	return transact(n, NULL);
 }
 
+static int take_counter(const struct nlmsghdr *h, void *arg)
+{
+	struct apptap_view v = { NLMSG_DATA(h), h->nlmsg_len - NLMSG_HDRLEN }, data, value;
+	uint64_t *logged = arg;
+	uint16_t type;
+
+	if (!apptap_view_take(&v, sizeof(struct nfgenmsg)))
+		return -EBADMSG;
+	while (apptap_nfmsg_next(&v, &type, &data)) {
+		if (type != NFTA_OBJ_DATA)
+			continue;
+		while (apptap_nfmsg_next(&data, &type, &value))
+			if (type == NFTA_COUNTER_PACKETS && value.left >= 8)
+				*logged = (uint64_t)apptap_get_be32(value.p) << 32 |
+					  apptap_get_be32(value.p + 4);
+	}
+	return 0;
+}
+
+static int nft_silence(struct apptap_rules *r, uint64_t *logged, struct apptap_error *err)
+{
+	static const char *const chains[] = { "out", "in" };
+	struct nft_rules *n = nft_of(r);
+	int code;
+
+	transaction(n);
+	for (size_t i = 0; i < ARRAY_SIZE(chains); i++) {
+		begin(n, NFT_MSG_DELRULE, 0, "the end of its rules");
+		apptap_nfmsg_put_str(&n->msg, NFTA_RULE_TABLE, n->table);
+		apptap_nfmsg_put_str(&n->msg, NFTA_RULE_CHAIN, chains[i]);
+	}
+	code = transact(n, err);
+	if (code < 0)
+		return code;
+	apptap_nfmsg_init(&n->msg);
+	begin(n, NFT_MSG_GETOBJ, 0, "a counter's value");
+	apptap_nfmsg_put_str(&n->msg, NFTA_OBJ_TABLE, n->table);
+	apptap_nfmsg_put_str(&n->msg, NFTA_OBJ_NAME, LOGGED);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
+	return apptap_nl_ask(&n->nl, (struct nlmsghdr *)(void *)n->msg.bytes, take_counter, logged,
+			     err);
+}
+
 const struct apptap_rules_ops apptap_rules_nft = {
 	.name = "nftables",
 	.install = nft_install,
 	.update = nft_update,
 	.skip_port = nft_skip_port,
+	.silence = nft_silence,
 	.remove = nft_remove,
 };
