@@ -5,6 +5,13 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+static void format(struct apptap_error *err, int code, const char *fmt, va_list ap)
+{
+	err->code = code;
+	err->hint[0] = '\0';
+	vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+}
+
 int apptap_error_set(struct apptap_error *err, int code, const char *fmt, ...)
 {
 	va_list ap;
@@ -12,10 +19,8 @@ int apptap_error_set(struct apptap_error *err, int code, const char *fmt, ...)
 
 	if (!err)
 		return -code;
-	err->code = code;
-	err->hint[0] = '\0';
 	va_start(ap, fmt);
-	vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+	format(err, code, fmt, ap);
 	va_end(ap);
 	len = strlen(err->msg);
 	snprintf(err->msg + len, sizeof(err->msg) - len, ": %s", strerror(code));
@@ -28,10 +33,8 @@ int apptap_error_say(struct apptap_error *err, int code, const char *fmt, ...)
 
 	if (!err)
 		return -code;
-	err->code = code;
-	err->hint[0] = '\0';
 	va_start(ap, fmt);
-	vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+	format(err, code, fmt, ap);
 	va_end(ap);
 	return -code;
 }

@@ -4,11 +4,12 @@ import dataclasses
 import pytest
 
 import lab as lab_module
-from test_exact import account, judge
+from test_exact import account, judge, second_try
 
 pytestmark = pytest.mark.usefixtures("need_apptap")
 
 
+@second_try
 def test_all_at_once(lab, tier):
     # As fast as a core goes, they would starve the rest: they have a capture of their own.
     loud = {"churn_tcp", "churn_udp"}
@@ -21,6 +22,7 @@ def test_all_at_once(lab, tier):
     account(outcome)
 
 
+@second_try
 def test_churn_of_both_kinds_at_once(lab, tier):
     workloads = [lab_module.BY_NAME[n] for n in ("churn_tcp", "churn_udp", "tcp_short", "quic")]
     outcome = lab.run(workloads, lambda: lab.apptap(tier=tier))

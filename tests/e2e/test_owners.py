@@ -8,7 +8,7 @@ import pytest
 
 import lab as lab_module
 import truth
-from test_exact import account, judge
+from test_exact import account, judge, second_try
 
 GIVEN_KINDS = 8
 GRACE = 0.5	# seconds after a change of owner in which either may have the packet
@@ -18,6 +18,7 @@ GIVEN_PORTS = range(truth.APP_PORTS[0] + FREE_SLOT * truth.SLOT + 100,
 pytestmark = pytest.mark.usefixtures("need_apptap")
 
 
+@second_try
 def test_without_sock_diag(fresh_lab):
     """/proc/net in its place is slow: it may miss some, it may not leak, and it says so. How slow
     hangs on how many sockets it lists: none are left over from other tests here. Half is what a
@@ -33,6 +34,7 @@ def test_without_sock_diag(fresh_lab):
     assert any("/proc/net" in text for text in outcome.json["warnings"])
 
 
+@second_try
 def test_accepted_by_another_user(lab, tier):
     """One user listens, another accepts at once: the connection is the accepting one's, from its
     SYN on; app and bystander stand on both sides of that. The ports begin to listen just before:
