@@ -138,6 +138,8 @@ static uint32_t number(struct apptap_nl *nl, struct apptap_nfmsg *m)
 			last = h;
 		at += NLMSG_ALIGN(h->nlmsg_len);
 	}
+	if (!last)
+		return nl->seq;
 	last->nlmsg_flags |= NLM_F_ACK;
 	return last->nlmsg_seq;
 }

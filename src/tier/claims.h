@@ -45,10 +45,10 @@ void apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
 /* A datagram socket on @port has closed, which stands in the deaths; heard of at @now_ns. */
 void apptap_claims_closed(struct apptap_claims *c, uint16_t port, uint64_t now_ns);
 
-/* A packet of unknown owner: asks the kernel at once, and fills @out. */
+/* A packet of unknown owner: asks the kernel at once, and fills @k. */
 void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 			const struct apptap_packet *pkt, const struct apptap_dissect *d,
-			uint64_t rx_ns, struct apptap_claim_case *out);
+			uint64_t rx_ns, struct apptap_claim_case *k);
 
 /*
  * To be called once all has been read that was logged before the question was asked. @last: nothing

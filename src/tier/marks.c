@@ -49,19 +49,22 @@ static bool name_is(struct apptap_view v, const char *name)
 }
 
 /* Constants anywhere below an expression's data; the kernel's nesting is shallow. */
-static void scan_constants(struct apptap_view v, struct rule_scan *s, int depth)
+static void scan_constants(struct apptap_view v, struct rule_scan *s)
 {
-	struct apptap_view payload;
-	uint16_t type;
+	struct apptap_view stack[4] = { v }, payload;
+	size_t depth = 1;
 
-	while (depth < 4 && apptap_nfmsg_next(&v, &type, &payload)) {
+	while (depth) {
 		uint32_t value;
+		uint16_t type;
 
-		if (type == NFTA_DATA_VALUE && payload.left == sizeof(value)) {
+		if (!apptap_nfmsg_next(&stack[depth - 1], &type, &payload)) {
+			depth--;
+		} else if (type == NFTA_DATA_VALUE && payload.left == sizeof(value)) {
 			memcpy(&value, payload.p, sizeof(value));
 			s->constants |= fewer(value);
-		} else if (payload.left > 4) {
-			scan_constants(payload, s, depth + 1);
+		} else if (payload.left > 4 && depth < ARRAY_SIZE(stack)) {
+			stack[depth++] = payload;
 		}
 	}
 }
@@ -109,7 +112,7 @@ static void scan_expr(struct apptap_view v, struct rule_scan *s)
 			s->of_marks |= type == attr && payload.left >= 4 &&
 				       apptap_get_be32(payload.p) == key;
 	} else {
-		scan_constants(data, s, 0);
+		scan_constants(data, s);
 	}
 }
 

@@ -9,20 +9,18 @@
 #include <fcntl.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 
 #include "tier/claims.h"
 #include "tier/deaths.h"
+#include "tier/devices.h"
 #include "tier/hold.h"
 #include "tier/links.h"
 #include "tier/marks.h"
@@ -35,18 +33,9 @@
 #define GROUPS_TRIED 32
 #define READS_A_TURN 64
 #define READER_NICE (-20)
-#define DEVICES_MAX 64
 #define INTERFACES_MAX 64
 #define HOLD_BYTES (64U << 20)
 #define HOLD_TICK_MS 4
-
-/* What the kernel does not say of packets on their way out: the device's own address and type. */
-struct device {
-	int32_t ifindex;
-	uint16_t arphrd;
-	uint8_t halen;
-	uint8_t haddr[8];
-};
 
 /* One that waits in the hold queue, in the same order: what was known when it was met. */
 struct waiting {
@@ -73,9 +62,7 @@ struct nflog {
 	struct apptap_marks marks;
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
 	char *interfaces[INTERFACES_MAX];
-	struct device devices[DEVICES_MAX];
-	size_t device_count;
-	int inet; /* a socket for ioctl */
+	struct apptap_devices *devices;
 	bool more; /* the last turn ended before all was read */
 	uint64_t delivered; /* packets of our rules */
 	uint64_t undelivered; /* known at the end: logged, but never delivered */
@@ -116,31 +103,6 @@ static int watch(struct nflog *s, int fd, struct apptap_error *err)
 
 /* ---- the link layer ---- */
 
-static void ask_device(struct nflog *s, struct device *d)
-{
-	struct ifreq req = { 0 };
-
-	d->arphrd = ARPHRD_VOID;
-	d->halen = 0;
-	req.ifr_ifindex = d->ifindex;
-	if (ioctl(s->inet, SIOCGIFNAME, &req) < 0 || ioctl(s->inet, SIOCGIFHWADDR, &req) < 0)
-		return;
-	d->arphrd = req.ifr_hwaddr.sa_family;
-	d->halen = d->arphrd == ARPHRD_ETHER || d->arphrd == ARPHRD_LOOPBACK ? ETH_ALEN : 0;
-	memcpy(d->haddr, req.ifr_hwaddr.sa_data, d->halen);
-}
-
-static const struct device *device_of(struct nflog *s, int32_t ifindex)
-{
-	struct device *d = &s->devices[(uint32_t)ifindex % DEVICES_MAX];
-
-	if (d->ifindex != ifindex) {
-		d->ifindex = ifindex;
-		ask_device(s, d);
-	}
-	return d;
-}
-
 static uint8_t packet_type(const struct apptap_nflog_packet *p)
 {
 	if (!p->indev)
@@ -171,7 +133,7 @@ static uint32_t length_of(const struct apptap_nflog_packet *p)
 static void to_packet(struct nflog *s, const struct apptap_nflog_packet *p,
 		      struct apptap_packet *out)
 {
-	const struct device *d;
+	const struct apptap_device *d;
 
 	memset(out, 0, sizeof(*out));
 	out->data = p->data;
@@ -184,7 +146,7 @@ static void to_packet(struct nflog *s, const struct apptap_nflog_packet *p,
 	if (p->len && (out->protocol != ETH_P_IP && out->protocol != ETH_P_IPV6))
 		out->protocol = p->data[0] >> 4 == 6 ? ETH_P_IPV6 : ETH_P_IP;
 	out->pkttype = packet_type(p);
-	d = device_of(s, out->ifindex);
+	d = apptap_devices_get(s->devices, out->ifindex);
 	out->arphrd = p->arphrd ? p->arphrd : d->arphrd;
 	if (!p->indev) {
 		out->halen = d->halen;
@@ -304,12 +266,12 @@ static int pump(struct nflog *s, bool last)
 		enum apptap_claim what = APPTAP_CLAIM_OURS;
 		struct waiting *w = s->waiting;
 
-		if (!p->known) {
+		if (!p->known && w) {
 			what = apptap_claims_settle(s->claims, &w->claim, now_ns, last,
 						    &p->pkt.uid);
 			if (what == APPTAP_CLAIM_WAIT)
 				break;
-			s->waiting = w->next;
+			s->waiting = w->next; /* there is one for each that is not known */
 			if (!s->waiting)
 				s->waiting_end = &s->waiting;
 			free(w);
@@ -462,6 +424,7 @@ static void nflog_close(struct apptap_tier *t)
 		apptap_marks_clear(s->marks.mark, NULL);
 	apptap_marks_release(&s->marks);
 	apptap_links_close(s->links);
+	apptap_devices_close(s->devices);
 	apptap_obituaries_close(s->obituaries);
 	apptap_deaths_free(s->deaths);
 	apptap_claims_free(s->claims);
@@ -479,8 +442,6 @@ static void nflog_close(struct apptap_tier *t)
 		close(s->timer);
 	for (size_t i = 0; i < s->cfg.interface_count; i++)
 		free(s->interfaces[i]);
-	if (s->inet >= 0)
-		close(s->inet);
 	if (s->base.fd >= 0)
 		close(s->base.fd);
 	free(s);
@@ -531,6 +492,8 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 	struct apptap_rules_config rules = { .scope = cfg->scope };
 	int r = apptap_links_open(&s->links, err);
 
+	if (r == 0)
+		r = apptap_devices_open(&s->devices, err);
 	if (r == 0)
 		r = copy_interfaces(s, cfg, err);
 	if (r == 0)
@@ -586,7 +549,6 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	s->scope = cfg->scope;
 	s->marks = (struct apptap_marks)APPTAP_MARKS_NONE;
 	s->base.fd = epoll_create1(EPOLL_CLOEXEC);
-	s->inet = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	s->stamping = -1;
 	s->waiting_end = &s->waiting;
@@ -594,7 +556,7 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	if (cfg->scope->whole_device)
 		r = apptap_error_say(err, ENOTSUP,
 				     "a whole device is not what the tier nflog is for");
-	else if (s->base.fd < 0 || s->inet < 0 || s->timer < 0)
+	else if (s->base.fd < 0 || s->timer < 0)
 		r = apptap_error_set(err, errno, "making an event queue");
 	else
 		r = open_parts(s, cfg, err);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 
 #include "base/nfmsg.h"
+#include "tier/nft_expr.h"
 #include "tier/rules.h"
 
 #define OUT_PRIORITY 300 /* behind NAT and every filter: what they drop is not sent */
@@ -55,119 +56,14 @@ static void begin(struct nft_rules *n, uint16_t message, uint16_t flags, const c
 			   what);
 }
 
-/* ---- expressions: each works on register 1 ---- */
-
-static size_t expr(struct nft_rules *n, const char *name, size_t *data)
-{
-	size_t at = apptap_nfmsg_nest(&n->msg, NFTA_LIST_ELEM);
-
-	apptap_nfmsg_put_str(&n->msg, NFTA_EXPR_NAME, name);
-	*data = apptap_nfmsg_nest(&n->msg, NFTA_EXPR_DATA);
-	return at;
-}
-
-static void expr_end(struct nft_rules *n, size_t at, size_t data)
-{
-	apptap_nfmsg_unnest(&n->msg, data);
-	apptap_nfmsg_unnest(&n->msg, at);
-}
-
-static void put_value(struct nft_rules *n, uint16_t attr, const void *value, size_t len)
-{
-	size_t at = apptap_nfmsg_nest(&n->msg, attr);
-
-	apptap_nfmsg_put(&n->msg, NFTA_DATA_VALUE, value, len);
-	apptap_nfmsg_unnest(&n->msg, at);
-}
-
-static void meta(struct nft_rules *n, uint32_t key, uint32_t reg)
-{
-	size_t data, at = expr(n, "meta", &data);
-
-	apptap_nfmsg_put_be32(&n->msg, NFTA_META_DREG, reg);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_META_KEY, key);
-	expr_end(n, at, data);
-}
-
-static void ct(struct nft_rules *n, uint32_t key, bool set)
-{
-	size_t data, at = expr(n, "ct", &data);
-
-	apptap_nfmsg_put_be32(&n->msg, set ? NFTA_CT_SREG : NFTA_CT_DREG, NFT_REG_1);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_CT_KEY, key);
-	expr_end(n, at, data);
-}
-
-static void transport(struct nft_rules *n, uint32_t offset, uint32_t len, uint32_t reg)
-{
-	size_t data, at = expr(n, "payload", &data);
-
-	apptap_nfmsg_put_be32(&n->msg, NFTA_PAYLOAD_DREG, reg);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_TRANSPORT_HEADER);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_PAYLOAD_OFFSET, offset);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_PAYLOAD_LEN, len);
-	expr_end(n, at, data);
-}
-
-/* register = (register & mask) ^ flip */
-static void bitwise(struct nft_rules *n, const void *mask, const void *flip, size_t len)
-{
-	size_t data, at = expr(n, "bitwise", &data);
-
-	apptap_nfmsg_put_be32(&n->msg, NFTA_BITWISE_SREG, NFT_REG_1);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_BITWISE_DREG, NFT_REG_1);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_BITWISE_LEN, (uint32_t)len);
-	put_value(n, NFTA_BITWISE_MASK, mask, len);
-	put_value(n, NFTA_BITWISE_XOR, flip, len);
-	expr_end(n, at, data);
-}
-
-static void and32(struct nft_rules *n, uint32_t mask)
-{
-	uint32_t zero = 0;
-
-	bitwise(n, &mask, &zero, sizeof(mask));
-}
-
-static void cmp(struct nft_rules *n, uint32_t op, const void *value, size_t len)
-{
-	size_t data, at = expr(n, "cmp", &data);
-
-	apptap_nfmsg_put_be32(&n->msg, NFTA_CMP_SREG, NFT_REG_1);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_CMP_OP, op);
-	put_value(n, NFTA_CMP_DATA, value, len);
-	expr_end(n, at, data);
-}
-
-static void cmp8(struct nft_rules *n, uint32_t op, uint8_t value)
-{
-	cmp(n, op, &value, sizeof(value));
-}
-
-static void cmp32(struct nft_rules *n, uint32_t op, uint32_t value)
-{
-	cmp(n, op, &value, sizeof(value));
-}
-
-static void lookup(struct nft_rules *n, const char *set, bool inverse)
-{
-	size_t data, at = expr(n, "lookup", &data);
-
-	apptap_nfmsg_put_str(&n->msg, NFTA_LOOKUP_SET, set);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_LOOKUP_SREG, NFT_REG_1);
-	if (inverse)
-		apptap_nfmsg_put_be32(&n->msg, NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
-	expr_end(n, at, data);
-}
-
 /* The kernel does not say what it could not log for want of memory: so they are counted here. */
 static void count(struct nft_rules *n)
 {
-	size_t data, at = expr(n, "objref", &data);
+	size_t data, at = apptap_nft_begin(&n->msg, "objref", &data);
 
 	apptap_nfmsg_put_be32(&n->msg, NFTA_OBJREF_IMM_TYPE, NFT_OBJECT_COUNTER);
 	apptap_nfmsg_put_str(&n->msg, NFTA_OBJREF_IMM_NAME, LOGGED);
-	expr_end(n, at, data);
+	apptap_nft_end(&n->msg, at, data);
 }
 
 static void log_as(struct nft_rules *n, enum apptap_rule_class class)
@@ -176,7 +72,7 @@ static void log_as(struct nft_rules *n, enum apptap_rule_class class)
 	size_t data, at;
 
 	count(n);
-	at = expr(n, "log", &data);
+	at = apptap_nft_begin(&n->msg, "log", &data);
 
 	snprintf(prefix, sizeof(prefix), "%s%c", n->tag, class);
 	apptap_nfmsg_put_be16(&n->msg, NFTA_LOG_GROUP, n->group);
@@ -187,27 +83,12 @@ static void log_as(struct nft_rules *n, enum apptap_rule_class class)
 		apptap_nfmsg_put_be16(&n->msg, NFTA_LOG_QTHRESHOLD, 1);
 	if (class == APPTAP_RULE_TAKEN)
 		apptap_nfmsg_put_be32(&n->msg, NFTA_LOG_SNAPLEN, TAKEN_SNAPLEN);
-	expr_end(n, at, data);
-}
-
-static void verdict(struct nft_rules *n, int32_t code, const char *chain)
-{
-	size_t data, at = expr(n, "immediate", &data), value, v;
-
-	apptap_nfmsg_put_be32(&n->msg, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
-	value = apptap_nfmsg_nest(&n->msg, NFTA_IMMEDIATE_DATA);
-	v = apptap_nfmsg_nest(&n->msg, NFTA_DATA_VERDICT);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_VERDICT_CODE, (uint32_t)code);
-	if (chain)
-		apptap_nfmsg_put_str(&n->msg, NFTA_VERDICT_CHAIN, chain);
-	apptap_nfmsg_unnest(&n->msg, v);
-	apptap_nfmsg_unnest(&n->msg, value);
-	expr_end(n, at, data);
+	apptap_nft_end(&n->msg, at, data);
 }
 
 static void leave(struct nft_rules *n)
 {
-	verdict(n, NFT_RETURN, NULL);
+	apptap_nft_verdict(&n->msg, NFT_RETURN, NULL);
 }
 
 /* ---- what several rules begin with ---- */
@@ -228,32 +109,31 @@ static void rule_end(struct nft_rules *n)
 /* meta skuid [!=] @uids: true in neither form where the packet has no socket with an open file. */
 static void owner_is(struct nft_rules *n, bool ours)
 {
-	meta(n, NFT_META_SKUID, NFT_REG_1);
-	lookup(n, UIDS, !ours);
+	apptap_nft_meta(&n->msg, NFT_META_SKUID, NFT_REG_1);
+	apptap_nft_lookup(&n->msg, UIDS, !ours);
 }
 
 /* ct direction @dir ct mark & @bits != 0 */
-static void marked(struct nft_rules *n, uint8_t dir, uint32_t bits)
+static void marked(struct nft_rules *n, int dir, uint32_t bits)
 {
-	ct(n, NFT_CT_DIRECTION, false);
-	cmp8(n, NFT_CMP_EQ, dir);
-	ct(n, NFT_CT_MARK, false);
-	and32(n, bits);
-	cmp32(n, NFT_CMP_NEQ, 0);
+	apptap_nft_ct(&n->msg, NFT_CT_DIRECTION, false);
+	apptap_nft_cmp8(&n->msg, NFT_CMP_EQ, (uint8_t)dir);
+	apptap_nft_ct(&n->msg, NFT_CT_MARK, false);
+	apptap_nft_and(&n->msg, bits);
+	apptap_nft_cmp32(&n->msg, NFT_CMP_NEQ, 0);
 }
 
 /* ct direction @dir ct mark set ct mark & ~clear | set */
-static void set_mark(struct nft_rules *n, const char *chain, uint8_t dir, uint32_t clear,
-		     uint32_t set)
+static void set_mark(struct nft_rules *n, const char *chain, int dir, uint32_t clear, uint32_t set)
 {
 	uint32_t keep = ~(clear | set);
 
 	rule(n, chain, "a rule that sets the connection's mark");
-	ct(n, NFT_CT_DIRECTION, false);
-	cmp8(n, NFT_CMP_EQ, dir);
-	ct(n, NFT_CT_MARK, false);
-	bitwise(n, &keep, &set, sizeof(keep));
-	ct(n, NFT_CT_MARK, true);
+	apptap_nft_ct(&n->msg, NFT_CT_DIRECTION, false);
+	apptap_nft_cmp8(&n->msg, NFT_CMP_EQ, (uint8_t)dir);
+	apptap_nft_ct(&n->msg, NFT_CT_MARK, false);
+	apptap_nft_bitwise(&n->msg, &keep, &set, sizeof(keep));
+	apptap_nft_ct(&n->msg, NFT_CT_MARK, true);
 	rule_end(n);
 }
 
@@ -267,8 +147,8 @@ static void log_rule(struct nft_rules *n, const char *chain, enum apptap_rule_cl
 /* meta l4proto @proto, then what follows */
 static void protocol(struct nft_rules *n, uint8_t proto)
 {
-	meta(n, NFT_META_L4PROTO, NFT_REG_1);
-	cmp8(n, NFT_CMP_EQ, proto);
+	apptap_nft_meta(&n->msg, NFT_META_L4PROTO, NFT_REG_1);
+	apptap_nft_cmp8(&n->msg, NFT_CMP_EQ, proto);
 }
 
 /* For what has ports: the socket table can be asked about no other. */
@@ -294,21 +174,21 @@ static void out_rules(struct nft_rules *n)
 	/* meta skuid @uids goto mine */
 	rule(n, "out", what);
 	owner_is(n, true);
-	verdict(n, NFT_GOTO, "mine");
+	apptap_nft_verdict(&n->msg, NFT_GOTO, "mine");
 	rule_end(n);
 	/* ct direction original ct mark & A0 != 0 goto sent; the same for reply and A1 */
-	for (uint8_t dir = ORIGINAL; dir <= REPLY; dir++) {
+	for (int dir = ORIGINAL; dir <= REPLY; dir++) {
 		rule(n, "out", "the connection mark match");
 		marked(n, dir, n->bit[dir]);
-		verdict(n, NFT_GOTO, "sent");
+		apptap_nft_verdict(&n->msg, NFT_GOTO, "sent");
 		rule_end(n);
 	}
 	/* ct state invalid,untracked goto stray */
 	rule(n, "out", "the connection state match");
-	ct(n, NFT_CT_STATE, false);
-	and32(n, NF_CT_STATE_INVALID_BIT | NF_CT_STATE_UNTRACKED_BIT);
-	cmp32(n, NFT_CMP_NEQ, 0);
-	verdict(n, NFT_GOTO, "stray");
+	apptap_nft_ct(&n->msg, NFT_CT_STATE, false);
+	apptap_nft_and(&n->msg, NF_CT_STATE_INVALID_BIT | NF_CT_STATE_UNTRACKED_BIT);
+	apptap_nft_cmp32(&n->msg, NFT_CMP_NEQ, 0);
+	apptap_nft_verdict(&n->msg, NFT_GOTO, "stray");
 	rule_end(n);
 	set_mark(n, "mine", ORIGINAL, 0, n->bit[0]);
 	set_mark(n, "mine", REPLY, 0, n->bit[1]);
@@ -316,7 +196,7 @@ static void out_rules(struct nft_rules *n)
 	/* meta skuid != @uids jump taken */
 	rule(n, "sent", what);
 	owner_is(n, false);
-	verdict(n, NFT_GOTO, "taken");
+	apptap_nft_verdict(&n->msg, NFT_GOTO, "taken");
 	rule_end(n);
 	log_rule(n, "sent", APPTAP_RULE_SENT_MARKED);
 	log_rule(n, "taken", APPTAP_RULE_TAKEN);
@@ -334,7 +214,7 @@ static void in_rules(struct nft_rules *n)
 {
 	/* ct direction original ct mark & A0 != 0 return: the app sent it, and it was logged then.
 	 * Loopback, and multicast that comes back. */
-	for (uint8_t dir = ORIGINAL; dir <= REPLY; dir++) {
+	for (int dir = ORIGINAL; dir <= REPLY; dir++) {
 		rule(n, "in", "the connection mark match");
 		marked(n, dir, n->bit[dir]);
 		leave(n);
@@ -343,40 +223,41 @@ static void in_rules(struct nft_rules *n)
 	/* meta skuid @uids goto found; meta skuid != @uids goto other */
 	rule(n, "in", "the owner match");
 	owner_is(n, true);
-	verdict(n, NFT_GOTO, "found");
+	apptap_nft_verdict(&n->msg, NFT_GOTO, "found");
 	rule_end(n);
 	rule(n, "in", "the owner match");
 	owner_is(n, false);
-	verdict(n, NFT_GOTO, "other");
+	apptap_nft_verdict(&n->msg, NFT_GOTO, "other");
 	rule_end(n);
 	/* tcp flags & (syn | ack) == syn goto ask: a new connection, whatever went before it */
 	rule(n, "in", "the TCP flags match");
 	protocol(n, IPPROTO_TCP);
-	transport(n, TH_FLAGS, 1, NFT_REG_1);
-	bitwise(n, &(uint8_t){ SYN_ACK_BITS }, &(uint8_t){ 0 }, 1);
-	cmp8(n, NFT_CMP_EQ, SYN_BIT);
-	verdict(n, NFT_GOTO, "ask");
+	apptap_nft_transport(&n->msg, TH_FLAGS, 1, NFT_REG_1);
+	apptap_nft_bitwise(&n->msg, &(uint8_t){ SYN_ACK_BITS }, &(uint8_t){ 0 }, 1);
+	apptap_nft_cmp8(&n->msg, NFT_CMP_EQ, SYN_BIT);
+	apptap_nft_verdict(&n->msg, NFT_GOTO, "ask");
 	rule_end(n);
 	/* ct direction original ct mark & A1 != 0 goto got; the same for reply and A0 */
-	for (uint8_t dir = ORIGINAL; dir <= REPLY; dir++) {
+	for (int dir = ORIGINAL; dir <= REPLY; dir++) {
 		rule(n, "in", "the connection mark match");
 		marked(n, dir, n->bit[!dir]);
-		verdict(n, NFT_GOTO, "got");
+		apptap_nft_verdict(&n->msg, NFT_GOTO, "got");
 		rule_end(n);
 	}
 	/* ct mark & T != 0 goto ask: the app may have its port back */
 	rule(n, "in", "the connection mark match");
-	ct(n, NFT_CT_MARK, false);
-	and32(n, n->bit[2]);
-	cmp32(n, NFT_CMP_NEQ, 0);
-	verdict(n, NFT_GOTO, "ask");
+	apptap_nft_ct(&n->msg, NFT_CT_MARK, false);
+	apptap_nft_and(&n->msg, n->bit[2]);
+	apptap_nft_cmp32(&n->msg, NFT_CMP_NEQ, 0);
+	apptap_nft_verdict(&n->msg, NFT_GOTO, "ask");
 	rule_end(n);
 	/* ct state new,invalid,untracked goto ask */
 	rule(n, "in", "the connection state match");
-	ct(n, NFT_CT_STATE, false);
-	and32(n, NF_CT_STATE_BIT(IP_CT_NEW) | NF_CT_STATE_INVALID_BIT | NF_CT_STATE_UNTRACKED_BIT);
-	cmp32(n, NFT_CMP_NEQ, 0);
-	verdict(n, NFT_GOTO, "ask");
+	apptap_nft_ct(&n->msg, NFT_CT_STATE, false);
+	apptap_nft_and(&n->msg, NF_CT_STATE_BIT(IP_CT_NEW) | NF_CT_STATE_INVALID_BIT |
+					NF_CT_STATE_UNTRACKED_BIT);
+	apptap_nft_cmp32(&n->msg, NFT_CMP_NEQ, 0);
+	apptap_nft_verdict(&n->msg, NFT_GOTO, "ask");
 	rule_end(n);
 }
 
@@ -388,14 +269,14 @@ static void in_chains(struct nft_rules *n)
 	set_mark(n, "found", REPLY, 0, n->bit[0]);
 	log_rule(n, "found", APPTAP_RULE_GOT);
 	/* What was the app's end is another's now: ct mark & A1 != 0 ct mark set ... */
-	for (uint8_t dir = ORIGINAL; dir <= REPLY; dir++) {
+	for (int dir = ORIGINAL; dir <= REPLY; dir++) {
 		uint32_t keep = ~(n->bit[!dir] | n->bit[2]);
 
 		rule(n, "other", "a rule that sets the connection's mark");
 		marked(n, dir, n->bit[!dir]);
-		ct(n, NFT_CT_MARK, false);
-		bitwise(n, &keep, &n->bit[2], sizeof(keep));
-		ct(n, NFT_CT_MARK, true);
+		apptap_nft_ct(&n->msg, NFT_CT_MARK, false);
+		apptap_nft_bitwise(&n->msg, &keep, &n->bit[2], sizeof(keep));
+		apptap_nft_ct(&n->msg, NFT_CT_MARK, true);
 		rule_end(n);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(datagrams); i++) {
@@ -408,17 +289,17 @@ static void in_chains(struct nft_rules *n)
 	log_rule(n, "got", APPTAP_RULE_GOT_MARKED);
 	/* meta l4proto . th dport @skipped return */
 	rule(n, "ask", "the lookup of a port");
-	meta(n, NFT_META_L4PROTO, NFT_REG32_00);
-	transport(n, 2, 2, NFT_REG32_01);
-	lookup(n, SKIPPED, false);
+	apptap_nft_meta(&n->msg, NFT_META_L4PROTO, NFT_REG32_00);
+	apptap_nft_transport(&n->msg, 2, 2, NFT_REG32_01);
+	apptap_nft_lookup(&n->msg, SKIPPED, false);
 	leave(n);
 	rule_end(n);
 	log_ports(n, "ask", APPTAP_RULE_ASK);
 	/* meta l4proto != icmp, != icmpv6: a raw socket may want it */
 	rule(n, "ask", "a rule that logs to NFLOG");
-	meta(n, NFT_META_L4PROTO, NFT_REG_1);
-	cmp8(n, NFT_CMP_NEQ, IPPROTO_ICMP);
-	cmp8(n, NFT_CMP_NEQ, IPPROTO_ICMPV6);
+	apptap_nft_meta(&n->msg, NFT_META_L4PROTO, NFT_REG_1);
+	apptap_nft_cmp8(&n->msg, NFT_CMP_NEQ, IPPROTO_ICMP);
+	apptap_nft_cmp8(&n->msg, NFT_CMP_NEQ, IPPROTO_ICMPV6);
 	log_as(n, APPTAP_RULE_ASK);
 	rule_end(n);
 }
@@ -469,7 +350,7 @@ static void put_element(struct nft_rules *n, const void *key, size_t len)
 {
 	size_t at = apptap_nfmsg_nest(&n->msg, NFTA_LIST_ELEM);
 
-	put_value(n, NFTA_SET_ELEM_KEY, key, len);
+	apptap_nft_value(&n->msg, NFTA_SET_ELEM_KEY, key, len);
 	apptap_nfmsg_unnest(&n->msg, at);
 }
 

@@ -1,0 +1,122 @@
+/* nft_expr.c - expressions of nftables' rules, as netlink attributes */
+#include "tier/nft_expr.h"
+
+#include <linux/netfilter/nf_tables.h>
+
+size_t apptap_nft_begin(struct apptap_nfmsg *m, const char *name, size_t *data)
+{
+	size_t at = apptap_nfmsg_nest(m, NFTA_LIST_ELEM);
+
+	apptap_nfmsg_put_str(m, NFTA_EXPR_NAME, name);
+	*data = apptap_nfmsg_nest(m, NFTA_EXPR_DATA);
+	return at;
+}
+
+void apptap_nft_end(struct apptap_nfmsg *m, size_t at, size_t data)
+{
+	apptap_nfmsg_unnest(m, data);
+	apptap_nfmsg_unnest(m, at);
+}
+
+void apptap_nft_value(struct apptap_nfmsg *m, uint16_t attr, const void *value, size_t len)
+{
+	size_t at = apptap_nfmsg_nest(m, attr);
+
+	apptap_nfmsg_put(m, NFTA_DATA_VALUE, value, len);
+	apptap_nfmsg_unnest(m, at);
+}
+
+void apptap_nft_meta(struct apptap_nfmsg *m, uint32_t key, uint32_t reg)
+{
+	size_t data, at = apptap_nft_begin(m, "meta", &data);
+
+	apptap_nfmsg_put_be32(m, NFTA_META_DREG, reg);
+	apptap_nfmsg_put_be32(m, NFTA_META_KEY, key);
+	apptap_nft_end(m, at, data);
+}
+
+void apptap_nft_ct(struct apptap_nfmsg *m, uint32_t key, bool set)
+{
+	size_t data, at = apptap_nft_begin(m, "ct", &data);
+
+	apptap_nfmsg_put_be32(m, set ? NFTA_CT_SREG : NFTA_CT_DREG, NFT_REG_1);
+	apptap_nfmsg_put_be32(m, NFTA_CT_KEY, key);
+	apptap_nft_end(m, at, data);
+}
+
+void apptap_nft_transport(struct apptap_nfmsg *m, uint32_t offset, uint32_t len, uint32_t reg)
+{
+	size_t data, at = apptap_nft_begin(m, "payload", &data);
+
+	apptap_nfmsg_put_be32(m, NFTA_PAYLOAD_DREG, reg);
+	apptap_nfmsg_put_be32(m, NFTA_PAYLOAD_BASE, NFT_PAYLOAD_TRANSPORT_HEADER);
+	apptap_nfmsg_put_be32(m, NFTA_PAYLOAD_OFFSET, offset);
+	apptap_nfmsg_put_be32(m, NFTA_PAYLOAD_LEN, len);
+	apptap_nft_end(m, at, data);
+}
+
+/* register = (register & mask) ^ flip */
+void apptap_nft_bitwise(struct apptap_nfmsg *m, const void *mask, const void *flip, size_t len)
+{
+	size_t data, at = apptap_nft_begin(m, "bitwise", &data);
+
+	apptap_nfmsg_put_be32(m, NFTA_BITWISE_SREG, NFT_REG_1);
+	apptap_nfmsg_put_be32(m, NFTA_BITWISE_DREG, NFT_REG_1);
+	apptap_nfmsg_put_be32(m, NFTA_BITWISE_LEN, (uint32_t)len);
+	apptap_nft_value(m, NFTA_BITWISE_MASK, mask, len);
+	apptap_nft_value(m, NFTA_BITWISE_XOR, flip, len);
+	apptap_nft_end(m, at, data);
+}
+
+void apptap_nft_and(struct apptap_nfmsg *m, uint32_t mask)
+{
+	uint32_t zero = 0;
+
+	apptap_nft_bitwise(m, &mask, &zero, sizeof(mask));
+}
+
+void apptap_nft_cmp(struct apptap_nfmsg *m, uint32_t op, const void *value, size_t len)
+{
+	size_t data, at = apptap_nft_begin(m, "cmp", &data);
+
+	apptap_nfmsg_put_be32(m, NFTA_CMP_SREG, NFT_REG_1);
+	apptap_nfmsg_put_be32(m, NFTA_CMP_OP, op);
+	apptap_nft_value(m, NFTA_CMP_DATA, value, len);
+	apptap_nft_end(m, at, data);
+}
+
+void apptap_nft_cmp8(struct apptap_nfmsg *m, uint32_t op, uint8_t value)
+{
+	apptap_nft_cmp(m, op, &value, sizeof(value));
+}
+
+void apptap_nft_cmp32(struct apptap_nfmsg *m, uint32_t op, uint32_t value)
+{
+	apptap_nft_cmp(m, op, &value, sizeof(value));
+}
+
+void apptap_nft_lookup(struct apptap_nfmsg *m, const char *set, bool inverse)
+{
+	size_t data, at = apptap_nft_begin(m, "lookup", &data);
+
+	apptap_nfmsg_put_str(m, NFTA_LOOKUP_SET, set);
+	apptap_nfmsg_put_be32(m, NFTA_LOOKUP_SREG, NFT_REG_1);
+	if (inverse)
+		apptap_nfmsg_put_be32(m, NFTA_LOOKUP_FLAGS, NFT_LOOKUP_F_INV);
+	apptap_nft_end(m, at, data);
+}
+
+void apptap_nft_verdict(struct apptap_nfmsg *m, int32_t code, const char *chain)
+{
+	size_t data, at = apptap_nft_begin(m, "immediate", &data), value, v;
+
+	apptap_nfmsg_put_be32(m, NFTA_IMMEDIATE_DREG, NFT_REG_VERDICT);
+	value = apptap_nfmsg_nest(m, NFTA_IMMEDIATE_DATA);
+	v = apptap_nfmsg_nest(m, NFTA_DATA_VERDICT);
+	apptap_nfmsg_put_be32(m, NFTA_VERDICT_CODE, (uint32_t)code);
+	if (chain)
+		apptap_nfmsg_put_str(m, NFTA_VERDICT_CHAIN, chain);
+	apptap_nfmsg_unnest(m, v);
+	apptap_nfmsg_unnest(m, value);
+	apptap_nft_end(m, at, data);
+}
