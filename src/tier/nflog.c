@@ -34,6 +34,7 @@
 #define READS_A_TURN 64
 #define READER_NICE (-20)
 #define INTERFACES_MAX 64
+#define OWN_PORTS_MAX 1000 /* beyond that: from the first packet sent */
 #define HOLD_BYTES (64U << 20)
 #define HOLD_TICK_MS 4
 
@@ -486,6 +487,39 @@ static int open_reader(struct nflog *s, uint16_t *group, struct apptap_error *er
 	return r;
 }
 
+struct own {
+	const struct apptap_scope *scope;
+	uint16_t ports[OWN_PORTS_MAX];
+	size_t count;
+};
+
+static int add_own(const struct apptap_sighting *found, void *arg)
+{
+	struct own *own = arg;
+
+	if (own->count == OWN_PORTS_MAX || found->uid == APPTAP_UID_NONE ||
+	    !apptap_scope_has(own->scope, found->uid))
+		return 0;
+	for (size_t i = 0; i < own->count; i++)
+		if (own->ports[i] == found->flow.lport)
+			return 0;
+	own->ports[own->count++] = found->flow.lport;
+	return 0;
+}
+
+/* What the app has bound before the rules were there. */
+static int own_ports(struct nflog *s, struct apptap_error *err)
+{
+	auto_free struct own *own = calloc(1, sizeof(*own));
+	int r;
+
+	if (!own)
+		return apptap_error_set(err, ENOMEM, "listing the app's ports");
+	own->scope = s->scope;
+	r = apptap_diag_dump(s->diag, IPPROTO_UDP, add_own, own, err);
+	return r < 0 ? r : s->rules->ops->own_ports(s->rules, own->ports, own->count, err);
+}
+
 static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 		      struct apptap_error *err)
 {
@@ -521,7 +555,8 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 		return r;
 	rules.mark = s->marks.mark;
 	memcpy(rules.tag, s->tag, sizeof(rules.tag));
-	return apptap_rules_nft.install(&s->rules, &rules, err);
+	r = apptap_rules_nft.install(&s->rules, &rules, err);
+	return r < 0 ? r : own_ports(s, err);
 }
 
 /* Tells our packets and our table from any other's. */

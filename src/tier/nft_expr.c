@@ -120,3 +120,17 @@ void apptap_nft_verdict(struct apptap_nfmsg *m, int32_t code, const char *chain)
 	apptap_nfmsg_unnest(m, value);
 	apptap_nft_end(m, at, data);
 }
+
+void apptap_nft_update(struct apptap_nfmsg *m, const char *set, uint64_t timeout_ms)
+{
+	size_t data, at = apptap_nft_begin(m, "dynset", &data);
+	uint8_t timeout[8];
+
+	apptap_put_be32(timeout, (uint32_t)(timeout_ms >> 32));
+	apptap_put_be32(timeout + 4, (uint32_t)timeout_ms);
+	apptap_nfmsg_put_str(m, NFTA_DYNSET_SET_NAME, set);
+	apptap_nfmsg_put_be32(m, NFTA_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
+	apptap_nfmsg_put_be32(m, NFTA_DYNSET_SREG_KEY, NFT_REG_1);
+	apptap_nfmsg_put(m, NFTA_DYNSET_TIMEOUT, timeout, sizeof(timeout));
+	apptap_nft_end(m, at, data);
+}

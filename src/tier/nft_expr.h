@@ -31,4 +31,7 @@ void apptap_nft_lookup(struct apptap_nfmsg *m, const char *set, bool inverse);
 /* NFT_RETURN and kin; @chain for a jump. */
 void apptap_nft_verdict(struct apptap_nfmsg *m, int32_t code, const char *chain);
 
+/* Adds register 1 to @set, or renews it there. */
+void apptap_nft_update(struct apptap_nfmsg *m, const char *set, uint64_t timeout_ms);
+
 #endif

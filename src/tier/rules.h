@@ -44,10 +44,11 @@ struct apptap_rules_ops {
 	int (*update)(struct apptap_rules *r, const struct apptap_scope *scope,
 		      struct apptap_error *err);
 	/*
-	 * First packets to this local port need not be asked about (@skip), or must be again. May
-	 * be NULL.
+	 * UDP ports that the app has bound already: what comes to them is asked about, though on a
+	 * connection that is older than the rules. Those it sends from are found by the rules.
 	 */
-	int (*skip_port)(struct apptap_rules *r, uint8_t proto, uint16_t port, bool skip);
+	int (*own_ports)(struct apptap_rules *r, const uint16_t *ports, size_t count,
+			 struct apptap_error *err);
 	/*
 	 * Logs nothing more. @logged: packets that were logged until then, of which some may not
 	 * have been delivered.

@@ -23,10 +23,11 @@
 #define IN_PRIORITY (-140) /* before every filter: what they drop has come all the same */
 #define TAKEN_SNAPLEN 64
 #define UIDS "uids"
-#define SKIPPED "skipped"
+#define OURS "ours"
 #define LOGGED "logged"
 #define TYPE_UID 24 /* nft's own numbers of data types, so that it can print the sets */
-#define TYPE_PROTO_PORT (12 << 6 | 13)
+#define TYPE_PORT 13
+#define OURS_MS 600000 /* a port of the app's, since it last sent from it */
 #define TH_FLAGS 13 /* offset in TCP's header */
 #define SYN_ACK_BITS 0x12
 #define SYN_BIT 0x02
@@ -42,6 +43,7 @@ struct nft_rules {
 	uint16_t group;
 	char table[32];
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
+	uint32_t sets;
 	size_t rule, exprs; /* attributes that are open while a rule is built */
 };
 
@@ -190,6 +192,12 @@ static void out_rules(struct nft_rules *n)
 	apptap_nft_cmp32(&n->msg, NFT_CMP_NEQ, 0);
 	apptap_nft_verdict(&n->msg, NFT_GOTO, "stray");
 	rule_end(n);
+	/* meta l4proto udp update @ours { udp sport timeout ... } */
+	rule(n, "mine", "a set that rules add to");
+	protocol(n, IPPROTO_UDP);
+	apptap_nft_transport(&n->msg, 0, 2, NFT_REG_1);
+	apptap_nft_update(&n->msg, OURS, OURS_MS);
+	rule_end(n);
 	set_mark(n, "mine", ORIGINAL, 0, n->bit[0]);
 	set_mark(n, "mine", REPLY, 0, n->bit[1]);
 	log_rule(n, "mine", APPTAP_RULE_SENT);
@@ -251,6 +259,13 @@ static void in_rules(struct nft_rules *n)
 	apptap_nft_cmp32(&n->msg, NFT_CMP_NEQ, 0);
 	apptap_nft_verdict(&n->msg, NFT_GOTO, "ask");
 	rule_end(n);
+	/* meta l4proto udp udp dport @ours goto ask: a connection older than the rules */
+	rule(n, "in", "the lookup of a port");
+	protocol(n, IPPROTO_UDP);
+	apptap_nft_transport(&n->msg, 2, 2, NFT_REG_1);
+	apptap_nft_lookup(&n->msg, OURS, false);
+	apptap_nft_verdict(&n->msg, NFT_GOTO, "ask");
+	rule_end(n);
 	/* ct state new,invalid,untracked goto ask */
 	rule(n, "in", "the connection state match");
 	apptap_nft_ct(&n->msg, NFT_CT_STATE, false);
@@ -287,13 +302,6 @@ static void in_chains(struct nft_rules *n)
 		rule_end(n);
 	}
 	log_rule(n, "got", APPTAP_RULE_GOT_MARKED);
-	/* meta l4proto . th dport @skipped return */
-	rule(n, "ask", "the lookup of a port");
-	apptap_nft_meta(&n->msg, NFT_META_L4PROTO, NFT_REG32_00);
-	apptap_nft_transport(&n->msg, 2, 2, NFT_REG32_01);
-	apptap_nft_lookup(&n->msg, SKIPPED, false);
-	leave(n);
-	rule_end(n);
 	log_ports(n, "ask", APPTAP_RULE_ASK);
 	/* meta l4proto != icmp, != icmpv6: a raw socket may want it */
 	rule(n, "ask", "a rule that logs to NFLOG");
@@ -319,22 +327,24 @@ static void add_chain(struct nft_rules *n, const char *name, int hook, int32_t p
 	}
 }
 
-static void add_set(struct nft_rules *n, const char *name, uint32_t id, uint32_t type, uint32_t len)
+static void add_set(struct nft_rules *n, const char *name, uint32_t flags, uint32_t type,
+		    uint32_t len)
 {
-	uint8_t host_order[6] = { 0, 4 };
-	uint32_t one = 1;
+	uint8_t byte_order[6] = { 0, 4 };
+	uint32_t order = len == 4 ? 1 : 2;
 
-	memcpy(host_order + 2, &one, sizeof(one));
+	memcpy(byte_order + 2, &order, sizeof(order));
 	begin(n, NFT_MSG_NEWSET, NLM_F_CREATE, "a set");
 	apptap_nfmsg_put_str(&n->msg, NFTA_SET_TABLE, n->table);
 	apptap_nfmsg_put_str(&n->msg, NFTA_SET_NAME, name);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_FLAGS, 0);
+	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_FLAGS, flags);
 	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_KEY_TYPE, type);
 	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_KEY_LEN, len);
-	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_ID, id);
-	/* nft prints an element's number in this order: 0 is the key's byte order, 1 is the host's.
+	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_ID, ++n->sets);
+	/* nft prints an element's number in this order: 0 is the key's byte order, 1 the host's, 2
+	 * the network's.
 	 */
-	apptap_nfmsg_put(&n->msg, NFTA_SET_USERDATA, host_order, sizeof(host_order));
+	apptap_nfmsg_put(&n->msg, NFTA_SET_USERDATA, byte_order, sizeof(byte_order));
 }
 
 /* A message about elements of @set: put_element() for each, then elements_end(). */
@@ -383,8 +393,8 @@ static void put_table(struct nft_rules *n, const struct apptap_scope *scope)
 	apptap_nfmsg_put_str(&n->msg, NFTA_OBJ_NAME, LOGGED);
 	apptap_nfmsg_put_be32(&n->msg, NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
 	apptap_nfmsg_unnest(&n->msg, apptap_nfmsg_nest(&n->msg, NFTA_OBJ_DATA));
-	add_set(n, UIDS, 1, TYPE_UID, 4);
-	add_set(n, SKIPPED, 2, TYPE_PROTO_PORT, 8);
+	add_set(n, UIDS, 0, TYPE_UID, 4);
+	add_set(n, OURS, NFT_SET_TIMEOUT | NFT_SET_EVAL, TYPE_PORT, 2);
 	put_uids(n, scope);
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
 		add_chain(n, chains[i], -1, 0);
@@ -462,18 +472,24 @@ static int nft_update(struct apptap_rules *r, const struct apptap_scope *scope,
 	return transact(n, err);
 }
 
-static int nft_skip_port(struct apptap_rules *r, uint8_t proto, uint16_t port, bool skip)
+static int nft_own_ports(struct apptap_rules *r, const uint16_t *ports, size_t count,
+			 struct apptap_error *err)
 {
 	struct nft_rules *n = nft_of(r);
-	uint8_t key[8] = { proto };
 	size_t at;
 
-	apptap_put_be16(key + 4, port);
+	if (!count)
+		return 0;
 	transaction(n);
-	at = elements(n, skip ? NFT_MSG_NEWSETELEM : NFT_MSG_DELSETELEM, SKIPPED);
-	put_element(n, key, sizeof(key));
+	at = elements(n, NFT_MSG_NEWSETELEM, OURS);
+	for (size_t i = 0; i < count; i++) {
+		uint8_t key[2];
+
+		apptap_put_be16(key, ports[i]);
+		put_element(n, key, sizeof(key));
+	}
 	apptap_nfmsg_unnest(&n->msg, at);
-	return transact(n, NULL);
+	return transact(n, err);
 }
 
 static int take_counter(const struct nlmsghdr *h, void *arg)
@@ -523,7 +539,7 @@ const struct apptap_rules_ops apptap_rules_nft = {
 	.name = "nftables",
 	.install = nft_install,
 	.update = nft_update,
-	.skip_port = nft_skip_port,
+	.own_ports = nft_own_ports,
 	.silence = nft_silence,
 	.remove = nft_remove,
 };

@@ -14,6 +14,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -71,6 +72,13 @@ sysctl -qw net.ipv4.icmp_msgs_per_sec=100000 net.ipv4.icmp_msgs_burst=10000 2>/d
 """
 
 
+# NETLINK_NETFILTER, IPCTNL_MSG_CT_DELETE without a tuple: all of them.
+FLUSH_CONNTRACK = """
+import socket, struct
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+s.send(struct.pack("=IHHIIBBH", 20, 0x102, 5, 1, 0, 0, 0, 0))
+s.recv(4096)
+"""
 LIBC = ctypes.CDLL(None, use_errno=True)
 
 
@@ -451,11 +459,16 @@ class Lab:
         tool.loses_its_tail = True
         return tool
 
+    def forget_connections(self):
+        """What one test leaves in conntrack is no part of the next: its ports come again."""
+        subprocess.run([*self.inside("app"), sys.executable, "-c", FLUSH_CONNTRACK], check=False)
+
     def clear(self):
         """Ends what a test left running and removes its files."""
         for p in self.programs[1:] + self.captures:
             p.kill()
         del self.programs[1:], self.captures[:]
+        self.forget_connections()
         for name in os.listdir(self.folder):
             os.unlink(self.file(name))
 

@@ -100,7 +100,7 @@ def test_killed_a_hundred_times(lab, present):
     for i in range(100):
         tool = lab.apptap(tier="nflog", name=f"killed-{i}.pcapng")
         pid = wait_for_agent(tool)
-        time.sleep(rng.uniform(0.0, 0.12))	# the moment is what is tried
+        time.sleep(rng.uniform(0.0, 0.3))	# the moment is what is tried
         os.kill(pid, signal.SIGSTOP)	# so that it is known what it had then
         alive += "apptap_" in inside(lab, "nft", "list", "tables")
         os.kill(pid, signal.SIGKILL)
