@@ -14,8 +14,8 @@
 
 #define SETS 8192
 #define WAYS 4
-#define WAIT_NS (12 * APPTAP_NSEC_PER_MSEC) /* for the app's answer, or news of closed sockets */
-#define NEWS_NS (5 * APPTAP_NSEC_PER_MSEC) /* by which those may be late */
+#define WAIT_NS (20 * APPTAP_NSEC_PER_MSEC) /* for the app's answer, or news of closed sockets */
+#define NEWS_NS (50 * APPTAP_NSEC_PER_MSEC) /* by which we may meet a packet after such news */
 #define CALM_NS (50 * APPTAP_NSEC_PER_USEC)
 #define TCP_MEMORY_NS (120 * APPTAP_NSEC_PER_SEC) /* TIME_WAIT, and the last retransmissions */
 #define PORT_MEMORY_NS (10 * APPTAP_NSEC_PER_SEC)
@@ -283,9 +283,12 @@ static enum apptap_claim settle_closed(struct apptap_claims *c, const struct evi
 		return APPTAP_CLAIM_FOREIGN;
 	/* The app was the last that had it, unless others came and went; who uses the port besides
 	 * the app has been seen doing so. */
-	if (k->met_ns < c->ports[k->flow.lport].foreign_ns + PORT_MEMORY_NS &&
-	    others_left(c, k, k->cookie))
-		return APPTAP_CLAIM_UNKNOWN;
+	if (k->met_ns < c->ports[k->flow.lport].foreign_ns + PORT_MEMORY_NS) {
+		if (!over)
+			return APPTAP_CLAIM_WAIT;
+		if (others_left(c, k, k->cookie))
+			return APPTAP_CLAIM_UNKNOWN;
+	}
 	return ours(c, e, uid);
 }
 
