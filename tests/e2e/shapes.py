@@ -11,7 +11,8 @@ import truth
 RECALL = {
     # A UDP port given from user to user within tens of microseconds, the same server at its other
     # end: netfilter has no owner for what is received, and an answer of the socket table that comes
-    # after the next owner proves nothing. What is in doubt is left out, and counted.
+    # after the next owner proves nothing. What is in doubt is left out, and counted. The half that
+    # the app sends is certain.
     ("nflog", "port_reuse"): 0.5,
 }
 WHOLES = ("nflog",)	# tiers that deliver whole datagrams
