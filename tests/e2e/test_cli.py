@@ -33,8 +33,8 @@ pytestmark = program.here
     (["--local", "-o", "x.pcap"], "whose traffic", "--whole-device"),
     (["curl", "--local", "-o", "x.pcap", "--bogus"], "--bogus", "--help"),
     (["curl", "--local", "-o", "x.pcap", "-d", "soon"], "'soon'", "2.5"),
-    (["curl", "--local", "-o", "x.pcap", "--tier", "bpf"], "not there yet", "sockdiag"),
-    (["curl", "--local", "-o", "x.pcap", "--nflog-group", "x"], "no NFLOG group", ""),
+    (["curl", "--local", "-o", "x.pcap", "--tier", "nflog"], "not there yet", "sockdiag"),
+    (["curl", "--local", "-o", "x.pcap", "--nflog-group", "3"], "not there yet", ""),
     (["curl", "--device", "x", "-o", "x.pcap"], "adb is not there yet", "--local"),
     (["curl", "--local", "-o", "-", "--json"], "stdout", "-o FILE"),
 ])
