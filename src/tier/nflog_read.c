@@ -8,6 +8,7 @@
  */
 #include "tier/nflog_read.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_log.h>
@@ -159,7 +160,7 @@ static int bind_group(struct apptap_nflog_reader *r, uint32_t copy_bytes, struct
 	apptap_nfmsg_init(&r->msg);
 	config_begin(r, "a listener for NFLOG (nfnetlink_log)");
 	apptap_nfmsg_put(&r->msg, NFULA_CFG_CMD, &bind, sizeof(bind));
-	apptap_put_be32(&mode.copy_range, MIN(copy_bytes, 0xffffU));
+	mode.copy_range = htonl(MIN(copy_bytes, 0xffffU)); /* packed: no pointer to it */
 	config_begin(r, "the settings of NFLOG");
 	apptap_nfmsg_put(&r->msg, NFULA_CFG_MODE, &mode, sizeof(mode));
 	put_gathering(r, false);
