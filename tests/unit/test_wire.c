@@ -207,17 +207,18 @@ static void a_start_survives_the_wire(void **state)
 
 static void a_result_survives_the_wire(void **state)
 {
-	static struct apptap_event ev, back;
+	static struct apptap_wire_event ev, back;
 	char *json;
 	int len;
 
 	(void)state;
-	ev.type = APPTAP_EVENT_DONE;
+	ev.type = APPTAP_WIRE_EVENT_DONE;
 	strcpy(ev.done.reason, "failed");
 	ev.done.counters.packets = 123456789012ull;
 	ev.done.counters.lookups = 1;
 	ev.done.stream_bytes = 99;
 	ev.done.error.failure = APPTAP_FAILURE_READER_GONE;
+	ev.done.error.code = ENOSPC;
 	strcpy(ev.done.error.msg, "disk full");
 	len = apptap_event_encode(&ev, &json, NULL);
 	assert_true(len > 0);
