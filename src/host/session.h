@@ -19,8 +19,8 @@ struct apptap_session_handler {
 	void (*wake)(void *arg); /* wake_fd can be read: the owner does so, and may call stop */
 };
 
-/* Starts an agent and exchanges greetings. @h is copied. */
-int apptap_session_open(struct apptap_session **out, const struct apptap_executor_ops *executor,
+/* Starts an agent and exchanges greetings. @executor is borrowed until close, @h is copied. */
+int apptap_session_open(struct apptap_session **out, struct apptap_executor *executor,
 			const struct apptap_session_handler *h, struct apptap_error *err);
 
 /*
