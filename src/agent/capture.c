@@ -214,7 +214,7 @@ static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error 
 
 static void report_ready(struct apptap_capture *c)
 {
-	struct apptap_event ev = { .type = APPTAP_EVENT_READY };
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_READY };
 	struct apptap_event_ready *ready = &ev.ready;
 
 	snprintf(ready->tier, sizeof(ready->tier), "%s", c->tier->ops->name);
@@ -392,7 +392,7 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 	if (p[1].revents)
 		watch_app(c);
 	if (now >= c->status_ns) {
-		struct apptap_event ev = { .type = APPTAP_EVENT_STATUS };
+		struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_STATUS };
 
 		if (++c->statuses % RESCAN_STATUSES == 0)
 			watch_app(c);
@@ -449,7 +449,7 @@ static uint64_t report_connections(const struct apptap_capture *c)
 
 void apptap_capture_finish(struct apptap_capture *c)
 {
-	struct apptap_event ev = { .type = APPTAP_EVENT_DONE };
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_DONE };
 	struct apptap_tier_counters t = { 0 };
 	struct apptap_error err = { 0 };
 

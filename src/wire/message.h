@@ -56,14 +56,14 @@ struct apptap_command {
 	struct apptap_start start; /* of START */
 };
 
-enum apptap_event_type {
-	APPTAP_EVENT_READY,
-	APPTAP_EVENT_STATUS,
-	APPTAP_EVENT_WARNING,
-	APPTAP_EVENT_ERROR, /* the command failed; nothing is left of it */
-	APPTAP_EVENT_PROBE,
-	APPTAP_EVENT_CLEANUP,
-	APPTAP_EVENT_DONE,
+enum apptap_wire_event_type {
+	APPTAP_WIRE_EVENT_READY,
+	APPTAP_WIRE_EVENT_STATUS,
+	APPTAP_WIRE_EVENT_WARNING,
+	APPTAP_WIRE_EVENT_ERROR, /* the command failed; nothing is left of it */
+	APPTAP_WIRE_EVENT_PROBE,
+	APPTAP_WIRE_EVENT_CLEANUP,
+	APPTAP_WIRE_EVENT_DONE,
 };
 
 /* What sort of failure it was; the program turns it into its exit code. */
@@ -77,6 +77,7 @@ enum apptap_failure {
 
 struct apptap_wire_error {
 	enum apptap_failure failure;
+	uint32_t code; /* errno on the agent's side; 0: none fits */
 	char msg[512];
 	char hint[256];
 };
@@ -152,8 +153,8 @@ struct apptap_event_done {
 	struct apptap_wire_error error;
 };
 
-struct apptap_event {
-	enum apptap_event_type type;
+struct apptap_wire_event {
+	enum apptap_wire_event_type type;
 	union {
 		struct apptap_event_ready ready;
 		struct apptap_wire_counters status;
@@ -171,7 +172,7 @@ struct apptap_event {
  * say.
  */
 int apptap_command_encode(const struct apptap_command *cmd, char **out, struct apptap_error *err);
-int apptap_event_encode(const struct apptap_event *ev, char **out, struct apptap_error *err);
+int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct apptap_error *err);
 
 /*
  * From JSON. Types, ranges and lengths are checked, strings come out clean; keys not known are
@@ -179,7 +180,7 @@ int apptap_event_encode(const struct apptap_event *ev, char **out, struct apptap
  */
 int apptap_command_decode(struct apptap_view body, struct apptap_command *out,
 			  struct apptap_error *err);
-int apptap_event_decode(struct apptap_view body, struct apptap_event *out,
+int apptap_event_decode(struct apptap_view body, struct apptap_wire_event *out,
 			struct apptap_error *err);
 
 #endif

@@ -215,12 +215,12 @@ static void a_start_survives_the_wire(void **state)
 
 static void a_ready_survives_the_wire(void **state)
 {
-	static struct apptap_event ev, back;
+	static struct apptap_wire_event ev, back;
 	char *json;
 	int len;
 
 	(void)state;
-	ev.type = APPTAP_EVENT_READY;
+	ev.type = APPTAP_WIRE_EVENT_READY;
 	strcpy(ev.ready.tier, "sockdiag");
 	ev.ready.linktype = 276;
 	ev.ready.uids[0].uid = 101;
@@ -244,17 +244,18 @@ static void a_ready_survives_the_wire(void **state)
 
 static void a_result_survives_the_wire(void **state)
 {
-	static struct apptap_event ev, back;
+	static struct apptap_wire_event ev, back;
 	char *json;
 	int len;
 
 	(void)state;
-	ev.type = APPTAP_EVENT_DONE;
+	ev.type = APPTAP_WIRE_EVENT_DONE;
 	strcpy(ev.done.reason, "failed");
 	ev.done.counters.packets = 123456789012ull;
 	ev.done.counters.lookups = 1;
 	ev.done.stream_bytes = 99;
 	ev.done.error.failure = APPTAP_FAILURE_READER_GONE;
+	ev.done.error.code = ENOSPC;
 	strcpy(ev.done.error.msg, "disk full");
 	len = apptap_event_encode(&ev, &json, NULL);
 	assert_true(len > 0);
