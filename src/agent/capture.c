@@ -18,6 +18,10 @@
 #include "wire/conn_record.h"
 #include "wire/frame.h"
 
+_Static_assert(APPTAP_SCOPE_CGROUPS_MAX <= APPTAP_WIRE_CGROUPS_MAX &&
+		       APPTAP_SCOPE_PROCESSES_MAX <= APPTAP_WIRE_PROCESSES_MAX,
+	       "a scope fits into READY");
+
 #define CONNECTIONS_MAX 16384u /* listed; beyond it they are only counted */
 #define STATUS_MS 250u
 #define STREAM_BATCH_BYTES (4u << 20)
@@ -243,6 +247,21 @@ static void report_ready(struct apptap_capture *c)
 		ready->uids[i].uid = c->scope.uids[i].uid;
 		snprintf(ready->uids[i].why, sizeof(ready->uids[i].why), "%s",
 			 c->scope.uids[i].why);
+	}
+	ready->cgroup_count = (uint32_t)c->scope.cgroup_count;
+	for (uint32_t i = 0; i < ready->cgroup_count; i++) {
+		const struct apptap_scope_cgroup *g = &c->scope.cgroups[i];
+
+		snprintf(ready->cgroups[i].path, sizeof(ready->cgroups[i].path), "%s", g->path);
+		snprintf(ready->cgroups[i].why, sizeof(ready->cgroups[i].why), "%s", g->why);
+	}
+	ready->process_count = (uint32_t)c->scope.process_count;
+	for (uint32_t i = 0; i < ready->process_count; i++) {
+		const struct apptap_scope_process *p = &c->scope.processes[i];
+
+		ready->processes[i].pid = (uint32_t)p->pid;
+		ready->processes[i].tree = p->tree;
+		snprintf(ready->processes[i].why, sizeof(ready->processes[i].why), "%s", p->why);
 	}
 	apptap_report_event(c->wire_fd, &ev);
 }

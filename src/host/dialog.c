@@ -15,7 +15,7 @@ enum state { GREETING, IDLE, ASKED, RUNNING, OVER };
 static const char stop_command[] = "{\"type\":\"stop\"}";
 
 struct apptap_dialog {
-	const struct apptap_executor_ops *executor;
+	struct apptap_executor *executor; /* borrowed */
 	struct apptap_dialog_handler h;
 	struct apptap_child child; /* owned */
 	struct apptap_frame_reader *reader; /* owned */
@@ -230,12 +230,15 @@ static int agent_gone(struct apptap_dialog *s, struct apptap_error *err)
 	if (s->child.err_fd >= 0)
 		read_log(s);
 	if (s->state == GREETING) {
-		r = s->executor->explain(s->status, s->said, err);
+		r = s->executor->ops->explain(s->executor, s->status, s->said, err);
 	} else {
 		if (s->output)
 			apptap_output_cut(s->output);
-		r = apptap_error_say(err, ECONNRESET, "the agent ended before it was done%s%s",
-				     s->said[0] ? ": " : "", s->said);
+		r = s->executor->ops->explain_lost
+			    ? s->executor->ops->explain_lost(s->executor, s->said, err)
+			    : apptap_error_say(err, ECONNRESET,
+					       "the agent ended before it was done%s%s",
+					       s->said[0] ? ": " : "", s->said);
 	}
 	return fail(s, APPTAP_FAILURE_OTHER, r);
 }
@@ -301,7 +304,7 @@ static int pump_while(struct apptap_dialog *s, enum state state, struct apptap_e
 	return r;
 }
 
-int apptap_dialog_open(struct apptap_dialog **out, const struct apptap_executor_ops *executor,
+int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *executor,
 		       const struct apptap_dialog_handler *h, struct apptap_error *err)
 {
 	struct apptap_dialog *s = calloc(1, sizeof(*s));
@@ -325,7 +328,7 @@ int apptap_dialog_open(struct apptap_dialog **out, const struct apptap_executor_
 		return apptap_error_set(err, ENOMEM, "allocating a session");
 	r = apptap_frame_reader_new(&s->reader, err);
 	if (r >= 0)
-		r = executor->spawn(&s->child, err);
+		r = executor->ops->spawn(executor, &s->child, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	apptap_hello_encode(&hello, body);

@@ -24,8 +24,8 @@ struct apptap_dialog_handler {
 	void (*wake)(void *arg); /* wake_fd can be read: the owner does so, and may call stop */
 };
 
-/* Starts an agent and exchanges greetings. @h is copied. */
-int apptap_dialog_open(struct apptap_dialog **out, const struct apptap_executor_ops *executor,
+/* Starts an agent and exchanges greetings. @executor is borrowed until close, @h is copied. */
+int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *executor,
 		       const struct apptap_dialog_handler *h, struct apptap_error *err);
 
 /*

@@ -90,7 +90,7 @@ static void take_wake(void *arg)
 	run->handler.wake(run->handler.arg);
 }
 
-static int converse(struct apptap_run *run, const struct apptap_executor_ops *executor,
+static int converse(struct apptap_run *run, struct apptap_executor *executor,
 		    struct apptap_start *start, struct apptap_error *err)
 {
 	struct apptap_dialog_handler handler = {
@@ -115,7 +115,7 @@ static int converse(struct apptap_run *run, const struct apptap_executor_ops *ex
 	return r < 0 ? r : apptap_dialog_run(run->dialog, err);
 }
 
-int apptap_run_go(struct apptap_run *run, const struct apptap_executor_ops *executor,
+int apptap_run_go(struct apptap_run *run, struct apptap_executor *executor,
 		  struct apptap_start *start, struct apptap_error *err)
 {
 	int r = converse(run, executor, start, err);

@@ -40,7 +40,7 @@ struct apptap_run {
  * file). An output that was made for nothing is removed again. Return: 0 the file is complete and
  * the outcome filled; -errno: run->failure says of what sort, the outcome what there was.
  */
-int apptap_run_go(struct apptap_run *run, const struct apptap_executor_ops *executor,
+int apptap_run_go(struct apptap_run *run, struct apptap_executor *executor,
 		  struct apptap_start *start, struct apptap_error *err);
 
 void apptap_run_stop(struct apptap_run *run); /* asks for the end; at any time, even before go() */

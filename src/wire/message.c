@@ -51,6 +51,14 @@ static const struct field start_fields[] = {
 	TEXT_FIELD(struct apptap_start, name),
 	TEXT_FIELD(struct apptap_start, user),
 	FLAG_FIELD(struct apptap_start, whole_device),
+	TEXT_FIELD(struct apptap_start, cgroup),
+	TEXT_FIELD(struct apptap_start, unit),
+	TEXT_FIELD(struct apptap_start, container),
+	OPTION_FIELD(struct apptap_start, command_pid, INT32_MAX),
+	FLAG_FIELD(struct apptap_start, tree),
+	TEXT_FIELD(struct apptap_start, scope),
+	TEXT_FIELD(struct apptap_start, netns),
+	FLAG_FIELD(struct apptap_start, plain),
 	TEXT_FIELD(struct apptap_start, breadth),
 	TEXT_FIELD(struct apptap_start, tier),
 	TEXT_FIELD(struct apptap_start, format),
@@ -76,6 +84,19 @@ static const struct field ready_fields[] = {
 static const struct field uid_fields[] = {
 	NUMBER_FIELD(struct apptap_wire_uid, uid, UINT32_MAX - 1),
 	TEXT_FIELD(struct apptap_wire_uid, why),
+	{ 0 },
+};
+
+static const struct field cgroup_fields[] = {
+	TEXT_FIELD(struct apptap_wire_cgroup, path),
+	TEXT_FIELD(struct apptap_wire_cgroup, why),
+	{ 0 },
+};
+
+static const struct field process_fields[] = {
+	NUMBER_FIELD(struct apptap_wire_process, pid, INT32_MAX),
+	FLAG_FIELD(struct apptap_wire_process, tree),
+	TEXT_FIELD(struct apptap_wire_process, why),
 	{ 0 },
 };
 
@@ -361,16 +382,29 @@ static void attach(json_t **object, const char *key, json_t *value)
 	}
 }
 
+static json_t *ready_to_json(const struct apptap_event_ready *ready)
+{
+	json_t *object = fields_to_json(ready_fields, ready);
+
+	attach(&object, "uids",
+	       list_to_json(uid_fields, ready->uids, sizeof(ready->uids[0]),
+			    MIN(ready->uid_count, APPTAP_WIRE_UIDS_MAX)));
+	attach(&object, "cgroups",
+	       list_to_json(cgroup_fields, ready->cgroups, sizeof(ready->cgroups[0]),
+			    MIN(ready->cgroup_count, APPTAP_WIRE_CGROUPS_MAX)));
+	attach(&object, "processes",
+	       list_to_json(process_fields, ready->processes, sizeof(ready->processes[0]),
+			    MIN(ready->process_count, APPTAP_WIRE_PROCESSES_MAX)));
+	return object;
+}
+
 int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct apptap_error *err)
 {
 	json_t *object = NULL;
 
 	switch (ev->type) {
 	case APPTAP_WIRE_EVENT_READY:
-		object = fields_to_json(ready_fields, &ev->ready);
-		attach(&object, "uids",
-		       list_to_json(uid_fields, ev->ready.uids, sizeof(ev->ready.uids[0]),
-				    MIN(ev->ready.uid_count, APPTAP_WIRE_UIDS_MAX)));
+		object = ready_to_json(&ev->ready);
 		break;
 	case APPTAP_WIRE_EVENT_STATUS:
 		object = fields_to_json(counter_fields, &ev->status);
@@ -429,6 +463,26 @@ int apptap_command_decode(struct apptap_view body, struct apptap_command *out,
 	return r;
 }
 
+static int ready_from_json(const json_t *object, struct apptap_event_ready *ready,
+			   struct apptap_error *err)
+{
+	int r = fields_from_json(ready_fields, object, ready, err);
+
+	if (r == 0)
+		r = list_from_json(uid_fields, json_object_get(object, "uids"), ready->uids,
+				   sizeof(ready->uids[0]), APPTAP_WIRE_UIDS_MAX, &ready->uid_count,
+				   err);
+	if (r == 0)
+		r = list_from_json(cgroup_fields, json_object_get(object, "cgroups"),
+				   ready->cgroups, sizeof(ready->cgroups[0]),
+				   APPTAP_WIRE_CGROUPS_MAX, &ready->cgroup_count, err);
+	if (r == 0)
+		r = list_from_json(process_fields, json_object_get(object, "processes"),
+				   ready->processes, sizeof(ready->processes[0]),
+				   APPTAP_WIRE_PROCESSES_MAX, &ready->process_count, err);
+	return r;
+}
+
 static int event_from_json(const json_t *object, struct apptap_wire_event *ev,
 			   struct apptap_error *err)
 {
@@ -436,12 +490,7 @@ static int event_from_json(const json_t *object, struct apptap_wire_event *ev,
 
 	switch (ev->type) {
 	case APPTAP_WIRE_EVENT_READY:
-		r = fields_from_json(ready_fields, object, &ev->ready, err);
-		if (r < 0)
-			return r;
-		return list_from_json(uid_fields, json_object_get(object, "uids"), ev->ready.uids,
-				      sizeof(ev->ready.uids[0]), APPTAP_WIRE_UIDS_MAX,
-				      &ev->ready.uid_count, err);
+		return ready_from_json(object, &ev->ready, err);
 	case APPTAP_WIRE_EVENT_STATUS:
 		return fields_from_json(counter_fields, object, &ev->status, err);
 	case APPTAP_WIRE_EVENT_WARNING:

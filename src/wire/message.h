@@ -9,6 +9,9 @@
 #define APPTAP_WIRE_INTERFACES_MAX 16u
 #define APPTAP_WIRE_TIERS_MAX 8u
 #define APPTAP_WIRE_NAME_BYTES 256u
+#define APPTAP_WIRE_PATH_BYTES 512u
+#define APPTAP_WIRE_CGROUPS_MAX 16u
+#define APPTAP_WIRE_PROCESSES_MAX 64u
 #define APPTAP_SNAPLEN_MAX 262144u
 #define APPTAP_RING_BYTES_MAX (1ull << 30)
 
@@ -26,9 +29,18 @@ struct apptap_start {
 	uint32_t uids[APPTAP_WIRE_UIDS_MAX];
 	uint32_t uid_count;
 	bool whole_device;
+	char cgroup[APPTAP_WIRE_PATH_BYTES]; /* of version 2: from its root, or where it is mounted
+					      */
+	char unit[APPTAP_WIRE_NAME_BYTES]; /* of systemd */
+	char container[APPTAP_WIRE_NAME_BYTES]; /* its id, or the beginning of it */
+	uint32_t command_pid; /* the host's child, which waits for READY to become the command */
+	bool tree; /* of a PID: with its descendants */
+	char scope[12]; /* of a PID: "uid" or "process" */
+	char netns[APPTAP_WIRE_PATH_BYTES]; /* a path, or a PID in digits; "": the target's own */
 	char breadth[24]; /* "app", "app+isolated", "app+isolated+dns" */
 	char tier[16]; /* "auto" or a tier's name */
 	char format[12]; /* "pcap", "pcap-nano", "pcapng" */
+	bool plain; /* pcapng: no comment on each packet */
 	bool stream; /* the file comes back in DATA frames; else its descriptor is sent along */
 	bool no_file; /* neither: nothing is written */
 	bool live_packets; /* each goes to the host in PACKETS frames, too */
@@ -78,12 +90,27 @@ struct apptap_wire_uid {
 	char why[128];
 };
 
+struct apptap_wire_cgroup {
+	char path[APPTAP_WIRE_PATH_BYTES];
+	char why[128];
+};
+
+struct apptap_wire_process {
+	uint32_t pid;
+	bool tree;
+	char why[128];
+};
+
 struct apptap_event_ready {
 	char tier[16];
 	uint32_t linktype;
 	bool whole_device;
 	struct apptap_wire_uid uids[APPTAP_WIRE_UIDS_MAX];
 	uint32_t uid_count;
+	struct apptap_wire_cgroup cgroups[APPTAP_WIRE_CGROUPS_MAX];
+	uint32_t cgroup_count;
+	struct apptap_wire_process processes[APPTAP_WIRE_PROCESSES_MAX];
+	uint32_t process_count;
 };
 
 struct apptap_wire_counters {
