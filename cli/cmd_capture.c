@@ -120,7 +120,7 @@ static int capture(struct command *c, struct apptap_options *o, struct apptap_er
 		.wake_fd = c->signal_fd,
 		.wake = take_signal,
 	};
-	return apptap_run_go(&c->run, &apptap_executor_local, &o->start, err);
+	return apptap_run_go(&c->run, apptap_executor_local, &o->start, err);
 }
 
 /* What is said and written when it is over. Return: @r, or that writing it failed. */

@@ -93,6 +93,8 @@ struct apptap_error {
  * @linktype:	APPTAP_LINKTYPE_LINUX_SLL2
  * @ifindex:	The interface's index
  * @interface:	Its name, or "" where it is not known; borrowed as data is
+ * @command:	The command that made the socket, as far as the tier knows it; else "". Borrowed
+ * @pid:	Its process; 0 where it is not known
  */
 struct apptap_packet {
 	const uint8_t *data;
@@ -107,8 +109,9 @@ struct apptap_packet {
 	uint16_t linktype;
 	uint16_t zero2;
 	int32_t ifindex;
-	uint32_t zero3;
+	uint32_t pid;
 	const char *interface;
+	const char *command;
 	uint64_t reserved[2];
 };
 
@@ -259,16 +262,16 @@ typedef void (*apptap_event_fn)(void *arg, const struct apptap_event *ev);
  * @sudo:	How to become root here: an enum apptap_sudo
  *
  * How.
- * @tier:	An APPTAP_TIER_*; NULL: auto. One that does not work there gives way to sockdiag, and
- *		a warning says so
+ * @tier:	An APPTAP_TIER_*; NULL: auto. One that does not work there gives way to sockdiag,
+ *and a warning says so
  * @nflog_group: For the tier nflog; 0: its default
  * @interfaces:	interface_count names, at most 16; 0: all of them
  * @snaplen:	Bytes kept of each packet, from the network header on; 0: all
  * @buffer_bytes: Packet buffer in the kernel; 0: the tier's default
  *
  * Into what: any of output, packet, read_packets; a capture for its events alone needs none.
- * @output:	Path of the capture file, made with the caller's rights and mode 0600; "-" is stdout.
- *		In folders where everybody may write, no symbolic link is followed
+ * @output:	Path of the capture file, made with the caller's rights and mode 0600; "-" is
+ *stdout. In folders where everybody may write, no symbolic link is followed
  * @output_fd:	A descriptor instead, which stays the caller's; 0: none (stdin cannot be one).
  *		A pipe ends the capture when its reader goes
  * @format:	An APPTAP_FORMAT_*; NULL: pcapng where output ends so, else pcap
@@ -510,8 +513,8 @@ APPTAP_API int apptap_cleanup(const struct apptap_options *where, struct apptap_
 
 /**
  * apptap_community_id() - The Community ID v1 (seed 0) of a connection
- * @c:		family, protocol, addresses and ports are read; for ICMP the ports hold type and code
- *		as the specification has them
+ * @c:		family, protocol, addresses and ports are read; for ICMP the ports hold type and
+ *code as the specification has them
  * @out:	Gets the text, NUL-terminated
  *
  * Connections that the library delivers have it already.

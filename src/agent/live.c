@@ -23,6 +23,9 @@ struct connections {
 	uint8_t bytes[CONNECTIONS * APPTAP_CONN_RECORD_BYTES];
 };
 
+_Static_assert(sizeof(((struct apptap_packet *)0)->comm) == APPTAP_PACKET_RECORD_NAME_BYTES,
+	       "the kernel's TASK_COMM_LEN");
+
 struct apptap_live {
 	struct apptap_live_config cfg;
 	uint8_t *stage; /* owned; NULL unless packets are wanted */
@@ -139,9 +142,11 @@ static int stage_packet(struct apptap_live *l, const struct apptap_packet *pkt,
 		.kind = APPTAP_PACKET_RECORD_PACKET,
 		.network = (uint16_t)front,
 		.ifindex = pkt->ifindex,
+		.pid = (uint32_t)pkt->pid,
 	};
 	uint8_t *p;
 
+	memcpy(r.comm, pkt->comm, sizeof(r.comm));
 	if (l->told[(uint32_t)pkt->ifindex % INTERFACES] != pkt->ifindex)
 		stage_interface(l, pkt->ifindex);
 	p = apptap_packet_record_put(l->stage + l->staged, &r);

@@ -15,6 +15,9 @@ uint8_t *apptap_packet_record_put(uint8_t *p, const struct apptap_packet_record 
 	apptap_put_le16(p + 24, r->kind);
 	apptap_put_le16(p + 26, r->network);
 	apptap_put_le32(p + 28, (uint32_t)r->ifindex);
+	apptap_put_le32(p + 32, r->pid);
+	apptap_put_le32(p + 36, 0);
+	memcpy(p + 40, r->comm, sizeof(r->comm));
 	return p + APPTAP_PACKET_RECORD_BYTES;
 }
 
@@ -37,5 +40,8 @@ bool apptap_packet_record_take(struct apptap_view *v, struct apptap_packet_recor
 	out->kind = apptap_get_le16(p + 24);
 	out->network = apptap_get_le16(p + 26);
 	out->ifindex = (int32_t)apptap_get_le32(p + 28);
+	out->pid = apptap_get_le32(p + 32);
+	memcpy(out->comm, p + 40, sizeof(out->comm));
+	out->comm[sizeof(out->comm) - 1] = '\0';
 	return out->network <= out->len;
 }

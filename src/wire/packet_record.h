@@ -10,12 +10,13 @@
  * of 8 bytes:
  *
  *	u32 size of the record | u32 length of its data | u32 length of the packet on the wire |
- *	u32 UID | u64 time | u16 kind | u16 where the network layer begins | u32 interface | data
+ *	u32 UID | u64 time | u16 kind | u16 where the network layer begins | u32 interface |
+ *	u32 PID | u32 0 | 16 bytes of its command | data
  *
  * The data of a packet begins with its SLL2 header (file/sll2.h), that of an interface is its name,
  * which comes before the interface's first packet.
  */
-#define APPTAP_PACKET_RECORD_BYTES 32u
+#define APPTAP_PACKET_RECORD_BYTES 56u
 #define APPTAP_PACKET_RECORD_NAME_BYTES 16u
 
 enum apptap_packet_record_kind {
@@ -32,6 +33,8 @@ struct apptap_packet_record {
 	uint16_t kind;
 	uint16_t network; /* of a packet: at most len */
 	int32_t ifindex;
+	uint32_t pid; /* 0: not known */
+	char comm[APPTAP_PACKET_RECORD_NAME_BYTES]; /* raw, ended by a NUL; "": not known */
 };
 
 /* What @r takes with its header and padding; it has to fit a frame. */
