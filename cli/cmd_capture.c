@@ -5,7 +5,7 @@
 #include <sys/signalfd.h>
 
 #include "cmd.h"
-#include "host/session.h"
+#include "host/dialog.h"
 #include "result.h"
 #include "terminal.h"
 
@@ -13,7 +13,7 @@
 
 struct run {
 	struct apptap_result result;
-	struct apptap_session *session; /* owned */
+	struct apptap_dialog *session; /* owned */
 	struct apptap_output output; /* owned */
 	int signal_fd; /* owned */
 	int signals; /* so many came */
@@ -67,25 +67,25 @@ static void keep_warning(struct apptap_result *r, const char *text)
 	snprintf(r->warnings[r->warning_count++], sizeof(*r->warnings), "%s", text);
 }
 
-static void take_event(void *arg, const struct apptap_event *ev)
+static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
 	struct run *run = arg;
 
 	switch (ev->type) {
-	case APPTAP_EVENT_READY:
+	case APPTAP_WIRE_EVENT_READY:
 		run->result.ready = ev->ready;
 		run->result.is_ready = true;
 		say_ready(run);
 		break;
-	case APPTAP_EVENT_STATUS:
+	case APPTAP_WIRE_EVENT_STATUS:
 		if (!run->result.options->quiet)
 			apptap_status_show(&ev->status);
 		break;
-	case APPTAP_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_WARNING:
 		apptap_terminal_say("warning: %s", ev->warning);
 		keep_warning(&run->result, ev->warning);
 		break;
-	case APPTAP_EVENT_DONE:
+	case APPTAP_WIRE_EVENT_DONE:
 		run->result.done = ev->done;
 		run->result.is_done = true;
 		break;
@@ -124,9 +124,9 @@ static void take_signal(void *arg)
 
 	while (read(run->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		run->signals++;
-		apptap_session_stop(run->session);
+		apptap_dialog_stop(run->session);
 		if (run->signals > 1 && run->output.is_pipe)
-			apptap_session_abandon(run->session);
+			apptap_dialog_abandon(run->session);
 	}
 }
 
@@ -152,7 +152,7 @@ static int catch_signals(struct run *run, struct apptap_error *err)
 static int capture(struct run *run, struct apptap_options *o, enum apptap_failure *failure,
 		   struct apptap_error *err)
 {
-	struct apptap_session_handler handler = {
+	struct apptap_dialog_handler handler = {
 		.arg = run,
 		.event = take_event,
 		.connection = take_connection,
@@ -165,13 +165,13 @@ static int capture(struct run *run, struct apptap_options *o, enum apptap_failur
 	if (r < 0)
 		return r;
 	handler.wake_fd = run->signal_fd;
-	r = apptap_session_open(&run->session, &apptap_executor_local, &handler, err);
+	r = apptap_dialog_open(&run->session, &apptap_executor_local, &handler, err);
 	if (r >= 0)
-		r = apptap_session_start(run->session, &o->start, &run->output, err);
+		r = apptap_dialog_start(run->session, &o->start, &run->output, err);
 	if (r >= 0)
-		r = apptap_session_run(run->session, err);
-	if (run->session && apptap_session_failure(run->session) != APPTAP_FAILURE_NONE)
-		*failure = apptap_session_failure(run->session);
+		r = apptap_dialog_run(run->session, err);
+	if (run->session && apptap_dialog_failure(run->session) != APPTAP_FAILURE_NONE)
+		*failure = apptap_dialog_failure(run->session);
 	if (!run->result.is_ready)
 		apptap_output_remove(&run->output);
 	else if (r >= 0 && !apptap_output_is_there(&run->output))
@@ -179,7 +179,7 @@ static int capture(struct run *run, struct apptap_options *o, enum apptap_failur
 				     "the file '%s' was removed while it was written: its "
 				     "packets are lost",
 				     o->output);
-	apptap_session_close(run->session);
+	apptap_dialog_close(run->session);
 	run->session = NULL;
 	return r;
 }

@@ -2,15 +2,15 @@
 #include <inttypes.h>
 
 #include "cmd.h"
-#include "host/session.h"
+#include "host/dialog.h"
 #include "result.h"
 #include "terminal.h"
 
-static void take_event(void *arg, const struct apptap_event *ev)
+static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
 	struct apptap_event_cleanup *out = arg;
 
-	if (ev->type == APPTAP_EVENT_CLEANUP)
+	if (ev->type == APPTAP_WIRE_EVENT_CLEANUP)
 		*out = ev->cleanup;
 }
 
@@ -31,15 +31,15 @@ static void print(const struct apptap_event_cleanup *c)
 int apptap_cmd_cleanup(struct apptap_options *o, struct apptap_error *err)
 {
 	struct apptap_event_cleanup found = { 0 };
-	struct apptap_session_handler handler = { .arg = &found,
-						  .event = take_event,
-						  .wake_fd = -1 };
-	struct apptap_session *session = NULL;
-	int r = apptap_session_open(&session, &apptap_executor_local, &handler, err);
+	struct apptap_dialog_handler handler = { .arg = &found,
+						 .event = take_event,
+						 .wake_fd = -1 };
+	struct apptap_dialog *session = NULL;
+	int r = apptap_dialog_open(&session, &apptap_executor_local, &handler, err);
 
 	if (r >= 0)
-		r = apptap_session_ask(session, APPTAP_COMMAND_CLEANUP, err);
-	apptap_session_close(session);
+		r = apptap_dialog_ask(session, APPTAP_COMMAND_CLEANUP, err);
+	apptap_dialog_close(session);
 	if (r < 0)
 		return APPTAP_EXIT_FAILED;
 	if (o->json)

@@ -1,16 +1,16 @@
 /* cmd_probe.c - say which tiers work here, and why others do not */
 #include "cmd.h"
-#include "host/session.h"
+#include "host/dialog.h"
 #include "result.h"
 #include "terminal.h"
 
-static void take_event(void *arg, const struct apptap_event *ev)
+static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
 	struct apptap_event_probe *out = arg;
 
-	if (ev->type == APPTAP_EVENT_PROBE)
+	if (ev->type == APPTAP_WIRE_EVENT_PROBE)
 		*out = ev->probe;
-	else if (ev->type == APPTAP_EVENT_WARNING)
+	else if (ev->type == APPTAP_WIRE_EVENT_WARNING)
 		apptap_terminal_say("%s", ev->warning);
 }
 
@@ -27,16 +27,16 @@ static void print(const struct apptap_event_probe *p)
 int apptap_cmd_probe(struct apptap_options *o, struct apptap_error *err)
 {
 	static struct apptap_event_probe found;
-	struct apptap_session_handler handler = { .arg = &found,
-						  .event = take_event,
-						  .wake_fd = -1 };
-	struct apptap_session *session = NULL;
+	struct apptap_dialog_handler handler = { .arg = &found,
+						 .event = take_event,
+						 .wake_fd = -1 };
+	struct apptap_dialog *session = NULL;
 	bool works = false;
-	int r = apptap_session_open(&session, &apptap_executor_local, &handler, err);
+	int r = apptap_dialog_open(&session, &apptap_executor_local, &handler, err);
 
 	if (r >= 0)
-		r = apptap_session_ask(session, APPTAP_COMMAND_PROBE, err);
-	apptap_session_close(session);
+		r = apptap_dialog_ask(session, APPTAP_COMMAND_PROBE, err);
+	apptap_dialog_close(session);
 	if (r < 0)
 		return APPTAP_EXIT_FAILED;
 	if (o->json)

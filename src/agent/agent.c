@@ -133,7 +133,7 @@ static int start(struct agent *a, const struct apptap_start *cmd, enum apptap_fa
 
 static void probe(struct agent *a)
 {
-	struct apptap_event ev = { .type = APPTAP_EVENT_PROBE };
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_PROBE };
 	uint32_t n = 0;
 
 	for (; apptap_tiers[n] && n < APPTAP_WIRE_TIERS_MAX; n++) {
@@ -155,7 +155,7 @@ static void probe(struct agent *a)
 
 static int clean_up(struct agent *a, struct apptap_error *err)
 {
-	struct apptap_event ev = { .type = APPTAP_EVENT_CLEANUP };
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_CLEANUP };
 	int r = apptap_cleanup_run(&ev.cleanup, err);
 
 	if (r >= 0)

@@ -17,6 +17,10 @@
 #include "wire/conn_record.h"
 #include "wire/frame.h"
 
+_Static_assert(APPTAP_SCOPE_CGROUPS_MAX <= APPTAP_WIRE_CGROUPS_MAX &&
+		       APPTAP_SCOPE_PROCESSES_MAX <= APPTAP_WIRE_PROCESSES_MAX,
+	       "a scope fits into READY");
+
 #define CONNECTIONS_MAX 16384u /* listed; beyond it they are only counted */
 #define STATUS_MS 250u
 #define STREAM_BATCH_BYTES (4u << 20)
@@ -210,7 +214,7 @@ static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error 
 
 static void report_ready(struct apptap_capture *c)
 {
-	struct apptap_event ev = { .type = APPTAP_EVENT_READY };
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_READY };
 	struct apptap_event_ready *ready = &ev.ready;
 
 	snprintf(ready->tier, sizeof(ready->tier), "%s", c->tier->ops->name);
@@ -221,6 +225,21 @@ static void report_ready(struct apptap_capture *c)
 		ready->uids[i].uid = c->scope.uids[i].uid;
 		snprintf(ready->uids[i].why, sizeof(ready->uids[i].why), "%s",
 			 c->scope.uids[i].why);
+	}
+	ready->cgroup_count = (uint32_t)c->scope.cgroup_count;
+	for (uint32_t i = 0; i < ready->cgroup_count; i++) {
+		const struct apptap_scope_cgroup *g = &c->scope.cgroups[i];
+
+		snprintf(ready->cgroups[i].path, sizeof(ready->cgroups[i].path), "%s", g->path);
+		snprintf(ready->cgroups[i].why, sizeof(ready->cgroups[i].why), "%s", g->why);
+	}
+	ready->process_count = (uint32_t)c->scope.process_count;
+	for (uint32_t i = 0; i < ready->process_count; i++) {
+		const struct apptap_scope_process *p = &c->scope.processes[i];
+
+		ready->processes[i].pid = (uint32_t)p->pid;
+		ready->processes[i].tree = p->tree;
+		snprintf(ready->processes[i].why, sizeof(ready->processes[i].why), "%s", p->why);
 	}
 	apptap_report_event(c->wire_fd, &ev);
 }
@@ -373,7 +392,7 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 	if (p[1].revents)
 		watch_app(c);
 	if (now >= c->status_ns) {
-		struct apptap_event ev = { .type = APPTAP_EVENT_STATUS };
+		struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_STATUS };
 
 		if (++c->statuses % RESCAN_STATUSES == 0)
 			watch_app(c);
@@ -430,7 +449,7 @@ static uint64_t report_connections(const struct apptap_capture *c)
 
 void apptap_capture_finish(struct apptap_capture *c)
 {
-	struct apptap_event ev = { .type = APPTAP_EVENT_DONE };
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_DONE };
 	struct apptap_tier_counters t = { 0 };
 	struct apptap_error err = { 0 };
 

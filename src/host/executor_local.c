@@ -1,14 +1,13 @@
 /* executor_local.c - the agent on this machine: this very program, as root directly or by sudo */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "host/executor.h"
+#include "host/launch.h"
 
 /* The path of this program, for sudo to run: /proc/self/exe would be sudo's own there. */
 static int own_path(char *buf, size_t size, struct apptap_error *err)
@@ -32,38 +31,23 @@ static int run(struct apptap_child *child, int stdio_fd, int err_fd, struct appt
 	char *const by_sudo[] = { (char *)"sudo", (char *)"-n",	     (char *)"--",
 				  path,		  (char *)"--agent", NULL };
 	bool is_root = geteuid() == 0;
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
 	int r = is_root ? 0 : own_path(path, sizeof(path), err);
 
 	if (r < 0)
 		return r;
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_adddup2(&files, stdio_fd, STDIN_FILENO);
-	posix_spawn_file_actions_adddup2(&files, stdio_fd, STDOUT_FILENO);
-	posix_spawn_file_actions_adddup2(&files, err_fd, STDERR_FILENO);
-	r = is_root ? posix_spawn(&child->pid, "/proc/self/exe", &files, &attr, direct, environ)
-		    : posix_spawnp(&child->pid, "sudo", &files, &attr, by_sudo, environ);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
-	if (!r)
+	r = apptap_launch(&child->pid, is_root ? "/proc/self/exe" : "sudo",
+			  is_root ? direct : by_sudo, stdio_fd, stdio_fd, err_fd);
+	if (r >= 0)
 		return 0;
-	child->pid = -1;
-	if (is_root || r != ENOENT)
-		return apptap_error_set(err, r, "starting the agent");
+	if (is_root || r != -ENOENT)
+		return apptap_error_set(err, -r, "starting the agent");
 	apptap_error_say(err, EPERM, "capturing needs root, and sudo is not installed");
 	apptap_error_hint(err, "run apptap as root");
 	return -EPERM;
 }
 
-static int local_spawn(struct apptap_child *out, struct apptap_error *err)
+static int local_spawn(struct apptap_executor *x, struct apptap_child *out,
+		       struct apptap_error *err)
 {
 	auto_close int ours = -1, theirs = -1, err_read = -1, err_write = -1;
 	struct apptap_child child = APPTAP_CHILD_NONE;
@@ -71,6 +55,7 @@ static int local_spawn(struct apptap_child *out, struct apptap_error *err)
 	int pair[2];
 	int r;
 
+	(void)x;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
 		return apptap_error_set(err, errno, "making a socket for the agent");
 	ours = pair[0];
@@ -109,8 +94,10 @@ static int explain_sudo(const char *said, struct apptap_error *err)
 	return -EPERM;
 }
 
-static int local_explain(int status, const char *said, struct apptap_error *err)
+static int local_explain(struct apptap_executor *x, int status, const char *said,
+			 struct apptap_error *err)
 {
+	(void)x;
 	if (geteuid() != 0)
 		return explain_sudo(said, err);
 	if (WIFSIGNALED(status))
@@ -120,8 +107,10 @@ static int local_explain(int status, const char *said, struct apptap_error *err)
 				said[0] ? said : "it gave no reason");
 }
 
-const struct apptap_executor_ops apptap_executor_local = {
+static const struct apptap_executor_ops local_ops = {
 	.name = "local",
 	.spawn = local_spawn,
 	.explain = local_explain,
 };
+
+struct apptap_executor apptap_executor_local = { .ops = &local_ops };

@@ -51,6 +51,14 @@ static const struct field start_fields[] = {
 	TEXT_FIELD(struct apptap_start, name),
 	TEXT_FIELD(struct apptap_start, user),
 	FLAG_FIELD(struct apptap_start, whole_device),
+	TEXT_FIELD(struct apptap_start, cgroup),
+	TEXT_FIELD(struct apptap_start, unit),
+	TEXT_FIELD(struct apptap_start, container),
+	OPTION_FIELD(struct apptap_start, command_pid, INT32_MAX),
+	FLAG_FIELD(struct apptap_start, tree),
+	TEXT_FIELD(struct apptap_start, scope),
+	TEXT_FIELD(struct apptap_start, netns),
+	FLAG_FIELD(struct apptap_start, plain),
 	TEXT_FIELD(struct apptap_start, breadth),
 	TEXT_FIELD(struct apptap_start, tier),
 	TEXT_FIELD(struct apptap_start, format),
@@ -76,6 +84,19 @@ static const struct field uid_fields[] = {
 	{ 0 },
 };
 
+static const struct field cgroup_fields[] = {
+	TEXT_FIELD(struct apptap_wire_cgroup, path),
+	TEXT_FIELD(struct apptap_wire_cgroup, why),
+	{ 0 },
+};
+
+static const struct field process_fields[] = {
+	NUMBER_FIELD(struct apptap_wire_process, pid, INT32_MAX),
+	FLAG_FIELD(struct apptap_wire_process, tree),
+	TEXT_FIELD(struct apptap_wire_process, why),
+	{ 0 },
+};
+
 #define COUNTER_FIELD(member) NUMBER_FIELD(struct apptap_wire_counters, member, INT64_MAX)
 
 static const struct field counter_fields[] = {
@@ -90,13 +111,14 @@ static const struct field counter_fields[] = {
 
 static const struct field error_fields[] = {
 	{ "failure", CHOICE, MEMBER(struct apptap_wire_error, failure), 0, true, failure_names },
+	OPTION_FIELD(struct apptap_wire_error, code, 4095),
 	TEXT_FIELD(struct apptap_wire_error, msg),
 	TEXT_FIELD(struct apptap_wire_error, hint),
 	{ 0 },
 };
 
 static const struct field warning_fields[] = {
-	{ "text", TEXT, 0, sizeof(((struct apptap_event *)0)->warning), 0, true, NULL },
+	{ "text", TEXT, 0, sizeof(((struct apptap_wire_event *)0)->warning), 0, true, NULL },
 	{ 0 },
 };
 
@@ -357,36 +379,49 @@ static void attach(json_t **object, const char *key, json_t *value)
 	}
 }
 
-int apptap_event_encode(const struct apptap_event *ev, char **out, struct apptap_error *err)
+static json_t *ready_to_json(const struct apptap_event_ready *ready)
+{
+	json_t *object = fields_to_json(ready_fields, ready);
+
+	attach(&object, "uids",
+	       list_to_json(uid_fields, ready->uids, sizeof(ready->uids[0]),
+			    MIN(ready->uid_count, APPTAP_WIRE_UIDS_MAX)));
+	attach(&object, "cgroups",
+	       list_to_json(cgroup_fields, ready->cgroups, sizeof(ready->cgroups[0]),
+			    MIN(ready->cgroup_count, APPTAP_WIRE_CGROUPS_MAX)));
+	attach(&object, "processes",
+	       list_to_json(process_fields, ready->processes, sizeof(ready->processes[0]),
+			    MIN(ready->process_count, APPTAP_WIRE_PROCESSES_MAX)));
+	return object;
+}
+
+int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct apptap_error *err)
 {
 	json_t *object = NULL;
 
 	switch (ev->type) {
-	case APPTAP_EVENT_READY:
-		object = fields_to_json(ready_fields, &ev->ready);
-		attach(&object, "uids",
-		       list_to_json(uid_fields, ev->ready.uids, sizeof(ev->ready.uids[0]),
-				    MIN(ev->ready.uid_count, APPTAP_WIRE_UIDS_MAX)));
+	case APPTAP_WIRE_EVENT_READY:
+		object = ready_to_json(&ev->ready);
 		break;
-	case APPTAP_EVENT_STATUS:
+	case APPTAP_WIRE_EVENT_STATUS:
 		object = fields_to_json(counter_fields, &ev->status);
 		break;
-	case APPTAP_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_WARNING:
 		object = fields_to_json(warning_fields, ev->warning);
 		break;
-	case APPTAP_EVENT_ERROR:
+	case APPTAP_WIRE_EVENT_ERROR:
 		object = fields_to_json(error_fields, &ev->error);
 		break;
-	case APPTAP_EVENT_PROBE:
+	case APPTAP_WIRE_EVENT_PROBE:
 		object = json_object();
 		attach(&object, "tiers",
 		       list_to_json(probed_fields, ev->probe.tiers, sizeof(ev->probe.tiers[0]),
 				    MIN(ev->probe.tier_count, APPTAP_WIRE_TIERS_MAX)));
 		break;
-	case APPTAP_EVENT_CLEANUP:
+	case APPTAP_WIRE_EVENT_CLEANUP:
 		object = fields_to_json(cleanup_fields, &ev->cleanup);
 		break;
-	case APPTAP_EVENT_DONE:
+	case APPTAP_WIRE_EVENT_DONE:
 		object = fields_to_json(done_fields, &ev->done);
 		attach(&object, "counters", fields_to_json(counter_fields, &ev->done.counters));
 		attach(&object, "error", fields_to_json(error_fields, &ev->done.error));
@@ -425,31 +460,47 @@ int apptap_command_decode(struct apptap_view body, struct apptap_command *out,
 	return r;
 }
 
-static int event_from_json(const json_t *object, struct apptap_event *ev, struct apptap_error *err)
+static int ready_from_json(const json_t *object, struct apptap_event_ready *ready,
+			   struct apptap_error *err)
+{
+	int r = fields_from_json(ready_fields, object, ready, err);
+
+	if (r == 0)
+		r = list_from_json(uid_fields, json_object_get(object, "uids"), ready->uids,
+				   sizeof(ready->uids[0]), APPTAP_WIRE_UIDS_MAX, &ready->uid_count,
+				   err);
+	if (r == 0)
+		r = list_from_json(cgroup_fields, json_object_get(object, "cgroups"),
+				   ready->cgroups, sizeof(ready->cgroups[0]),
+				   APPTAP_WIRE_CGROUPS_MAX, &ready->cgroup_count, err);
+	if (r == 0)
+		r = list_from_json(process_fields, json_object_get(object, "processes"),
+				   ready->processes, sizeof(ready->processes[0]),
+				   APPTAP_WIRE_PROCESSES_MAX, &ready->process_count, err);
+	return r;
+}
+
+static int event_from_json(const json_t *object, struct apptap_wire_event *ev,
+			   struct apptap_error *err)
 {
 	int r;
 
 	switch (ev->type) {
-	case APPTAP_EVENT_READY:
-		r = fields_from_json(ready_fields, object, &ev->ready, err);
-		if (r < 0)
-			return r;
-		return list_from_json(uid_fields, json_object_get(object, "uids"), ev->ready.uids,
-				      sizeof(ev->ready.uids[0]), APPTAP_WIRE_UIDS_MAX,
-				      &ev->ready.uid_count, err);
-	case APPTAP_EVENT_STATUS:
+	case APPTAP_WIRE_EVENT_READY:
+		return ready_from_json(object, &ev->ready, err);
+	case APPTAP_WIRE_EVENT_STATUS:
 		return fields_from_json(counter_fields, object, &ev->status, err);
-	case APPTAP_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_WARNING:
 		return fields_from_json(warning_fields, object, ev->warning, err);
-	case APPTAP_EVENT_ERROR:
+	case APPTAP_WIRE_EVENT_ERROR:
 		return fields_from_json(error_fields, object, &ev->error, err);
-	case APPTAP_EVENT_PROBE:
+	case APPTAP_WIRE_EVENT_PROBE:
 		return list_from_json(probed_fields, json_object_get(object, "tiers"),
 				      ev->probe.tiers, sizeof(ev->probe.tiers[0]),
 				      APPTAP_WIRE_TIERS_MAX, &ev->probe.tier_count, err);
-	case APPTAP_EVENT_CLEANUP:
+	case APPTAP_WIRE_EVENT_CLEANUP:
 		return fields_from_json(cleanup_fields, object, &ev->cleanup, err);
-	case APPTAP_EVENT_DONE:
+	case APPTAP_WIRE_EVENT_DONE:
 		break;
 	}
 	r = fields_from_json(done_fields, object, &ev->done, err);
@@ -462,7 +513,8 @@ static int event_from_json(const json_t *object, struct apptap_event *ev, struct
 				&ev->done.counters, err);
 }
 
-int apptap_event_decode(struct apptap_view body, struct apptap_event *out, struct apptap_error *err)
+int apptap_event_decode(struct apptap_view body, struct apptap_wire_event *out,
+			struct apptap_error *err)
 {
 	int type, r;
 	json_t *object = parse(body, event_names, &type, err);
@@ -470,7 +522,7 @@ int apptap_event_decode(struct apptap_view body, struct apptap_event *out, struc
 	if (!object)
 		return -EPROTO;
 	memset(out, 0, sizeof(*out));
-	out->type = (enum apptap_event_type)type;
+	out->type = (enum apptap_wire_event_type)type;
 	r = event_from_json(object, out, err);
 	json_decref(object);
 	return r;

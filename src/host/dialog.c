@@ -1,5 +1,5 @@
-/* session.c - one conversation with an agent: start, ready, events, stop, result */
-#include "host/session.h"
+/* dialog.c - one conversation with an agent: start, ready, events, stop, result */
+#include "host/dialog.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -14,13 +14,13 @@ enum state { GREETING, IDLE, ASKED, RUNNING, OVER };
 
 static const char stop_command[] = "{\"type\":\"stop\"}";
 
-struct apptap_session {
-	const struct apptap_executor_ops *executor;
-	struct apptap_session_handler h;
+struct apptap_dialog {
+	struct apptap_executor *executor; /* borrowed */
+	struct apptap_dialog_handler h;
 	struct apptap_child child; /* owned */
 	struct apptap_frame_reader *reader; /* owned */
 	struct apptap_output *output; /* borrowed; NULL until a capture starts */
-	struct apptap_event *event; /* owned; the one being decoded */
+	struct apptap_wire_event *event; /* owned; the one being decoded */
 	enum state state;
 	enum apptap_failure failure;
 	bool can_pass; /* the agent's stdin is the socket that we made */
@@ -33,14 +33,14 @@ struct apptap_session {
 	char said[512]; /* its last whole line */
 };
 
-static int fail(struct apptap_session *s, enum apptap_failure failure, int r)
+static int fail(struct apptap_dialog *s, enum apptap_failure failure, int r)
 {
 	s->failure = failure;
 	s->state = OVER;
 	return r;
 }
 
-static void end_line(struct apptap_session *s)
+static void end_line(struct apptap_dialog *s)
 {
 	s->line[s->line_len] = '\0';
 	if (s->line_len) {
@@ -51,7 +51,7 @@ static void end_line(struct apptap_session *s)
 	s->line_len = 0;
 }
 
-static void read_log(struct apptap_session *s)
+static void read_log(struct apptap_dialog *s)
 {
 	char buf[1024];
 	ssize_t n;
@@ -70,14 +70,14 @@ static void read_log(struct apptap_session *s)
 	}
 }
 
-static int reader_gone(struct apptap_session *s, struct apptap_error *err)
+static int reader_gone(struct apptap_dialog *s, struct apptap_error *err)
 {
 	apptap_error_say(err, EPIPE, "the reader closed the stream");
 	return fail(s, APPTAP_FAILURE_READER_GONE, -EPIPE);
 }
 
 /* All of @body, waiting for a slow reader, with an ear for the owner meanwhile. */
-static int take_data(struct apptap_session *s, const struct apptap_frame *frame,
+static int take_data(struct apptap_dialog *s, const struct apptap_frame *frame,
 		     struct apptap_error *err)
 {
 	struct apptap_view v = frame->body;
@@ -109,16 +109,19 @@ static int take_data(struct apptap_session *s, const struct apptap_frame *frame,
 	return 0;
 }
 
-static int take_error(struct apptap_session *s, const struct apptap_wire_error *e,
+static int take_error(struct apptap_dialog *s, const struct apptap_wire_error *e,
 		      struct apptap_error *err)
 {
-	apptap_error_say(err, EIO, "%s", e->msg[0] ? e->msg : "the agent failed without a word");
+	int code = e->code ? (int)e->code : EIO;
+
+	apptap_error_say(err, code, "%s", e->msg[0] ? e->msg : "the agent failed without a word");
 	if (e->hint[0])
 		apptap_error_hint(err, "%s", e->hint);
-	return fail(s, e->failure == APPTAP_FAILURE_NONE ? APPTAP_FAILURE_OTHER : e->failure, -EIO);
+	return fail(s, e->failure == APPTAP_FAILURE_NONE ? APPTAP_FAILURE_OTHER : e->failure,
+		    -code);
 }
 
-static int take_done(struct apptap_session *s, const struct apptap_event_done *done,
+static int take_done(struct apptap_dialog *s, const struct apptap_event_done *done,
 		     struct apptap_error *err)
 {
 	s->state = OVER;
@@ -131,7 +134,7 @@ static int take_done(struct apptap_session *s, const struct apptap_event_done *d
 	return 0;
 }
 
-static int take_event(struct apptap_session *s, struct apptap_view body, struct apptap_error *err)
+static int take_event(struct apptap_dialog *s, struct apptap_view body, struct apptap_error *err)
 {
 	int r = apptap_event_decode(body, s->event, err);
 
@@ -140,25 +143,25 @@ static int take_event(struct apptap_session *s, struct apptap_view body, struct 
 	if (s->h.event)
 		s->h.event(s->h.arg, s->event);
 	switch (s->event->type) {
-	case APPTAP_EVENT_READY:
+	case APPTAP_WIRE_EVENT_READY:
 		s->state = RUNNING;
 		return 0;
-	case APPTAP_EVENT_ERROR:
+	case APPTAP_WIRE_EVENT_ERROR:
 		return take_error(s, &s->event->error, err);
-	case APPTAP_EVENT_PROBE:
-	case APPTAP_EVENT_CLEANUP:
+	case APPTAP_WIRE_EVENT_PROBE:
+	case APPTAP_WIRE_EVENT_CLEANUP:
 		s->state = OVER;
 		return 0;
-	case APPTAP_EVENT_DONE:
+	case APPTAP_WIRE_EVENT_DONE:
 		return take_done(s, &s->event->done, err);
-	case APPTAP_EVENT_STATUS:
-	case APPTAP_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_STATUS:
+	case APPTAP_WIRE_EVENT_WARNING:
 		break;
 	}
 	return 0;
 }
 
-static int take_hello(struct apptap_session *s, const struct apptap_frame *frame,
+static int take_hello(struct apptap_dialog *s, const struct apptap_frame *frame,
 		      struct apptap_error *err)
 {
 	struct apptap_hello hello;
@@ -175,7 +178,7 @@ static int take_hello(struct apptap_session *s, const struct apptap_frame *frame
 	return 0;
 }
 
-static int take_frame(struct apptap_session *s, const struct apptap_frame *frame,
+static int take_frame(struct apptap_dialog *s, const struct apptap_frame *frame,
 		      struct apptap_error *err)
 {
 	struct apptap_view v = frame->body;
@@ -199,7 +202,7 @@ static int take_frame(struct apptap_session *s, const struct apptap_frame *frame
 				frame->type);
 }
 
-static void wait_child(struct apptap_session *s)
+static void wait_child(struct apptap_dialog *s)
 {
 	if (s->child.pid > 0)
 		while (waitpid(s->child.pid, &s->status, 0) < 0 && errno == EINTR)
@@ -208,7 +211,7 @@ static void wait_child(struct apptap_session *s)
 }
 
 /* The agent's stream ended, and it should not have. */
-static int agent_gone(struct apptap_session *s, struct apptap_error *err)
+static int agent_gone(struct apptap_dialog *s, struct apptap_error *err)
 {
 	int r;
 
@@ -216,17 +219,20 @@ static int agent_gone(struct apptap_session *s, struct apptap_error *err)
 	if (s->child.err_fd >= 0)
 		read_log(s);
 	if (s->state == GREETING) {
-		r = s->executor->explain(s->status, s->said, err);
+		r = s->executor->ops->explain(s->executor, s->status, s->said, err);
 	} else {
 		if (s->output)
 			apptap_output_cut(s->output);
-		r = apptap_error_say(err, ECONNRESET, "the agent ended before it was done%s%s",
-				     s->said[0] ? ": " : "", s->said);
+		r = s->executor->ops->explain_lost
+			    ? s->executor->ops->explain_lost(s->executor, s->said, err)
+			    : apptap_error_say(err, ECONNRESET,
+					       "the agent ended before it was done%s%s",
+					       s->said[0] ? ": " : "", s->said);
 	}
 	return fail(s, APPTAP_FAILURE_OTHER, r);
 }
 
-static int read_frames(struct apptap_session *s, struct apptap_error *err)
+static int read_frames(struct apptap_dialog *s, struct apptap_error *err)
 {
 	struct apptap_frame frame;
 	size_t room;
@@ -248,7 +254,7 @@ static int read_frames(struct apptap_session *s, struct apptap_error *err)
 }
 
 /* Waits until something has happened, and deals with it. */
-static int pump(struct apptap_session *s, struct apptap_error *err)
+static int pump(struct apptap_dialog *s, struct apptap_error *err)
 {
 	bool watch = s->output && s->output->is_pipe; /* events 0: only when nobody reads it */
 	struct pollfd p[] = {
@@ -272,7 +278,7 @@ static int pump(struct apptap_session *s, struct apptap_error *err)
 }
 
 /* Pumps as long as the session is in @state. */
-static int pump_while(struct apptap_session *s, enum state state, struct apptap_error *err)
+static int pump_while(struct apptap_dialog *s, enum state state, struct apptap_error *err)
 {
 	int r = 0;
 
@@ -287,10 +293,10 @@ static int pump_while(struct apptap_session *s, enum state state, struct apptap_
 	return r;
 }
 
-int apptap_session_open(struct apptap_session **out, const struct apptap_executor_ops *executor,
-			const struct apptap_session_handler *h, struct apptap_error *err)
+int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *executor,
+		       const struct apptap_dialog_handler *h, struct apptap_error *err)
 {
-	struct apptap_session *s = calloc(1, sizeof(*s));
+	struct apptap_dialog *s = calloc(1, sizeof(*s));
 	struct apptap_hello hello = {
 		.wire_version = APPTAP_WIRE_VERSION,
 		.pid = (uint32_t)getpid(),
@@ -311,7 +317,7 @@ int apptap_session_open(struct apptap_session **out, const struct apptap_executo
 		return apptap_error_set(err, ENOMEM, "allocating a session");
 	r = apptap_frame_reader_new(&s->reader, err);
 	if (r >= 0)
-		r = executor->spawn(&s->child, err);
+		r = executor->ops->spawn(executor, &s->child, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	apptap_hello_encode(&hello, body);
@@ -343,7 +349,7 @@ static int send_passing(int fd, const void *bytes, size_t len, int passed)
 	return sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)len ? 0 : -errno;
 }
 
-static int send_command(struct apptap_session *s, const struct apptap_command *cmd, int passed,
+static int send_command(struct apptap_dialog *s, const struct apptap_command *cmd, int passed,
 			struct apptap_error *err)
 {
 	uint8_t header[APPTAP_FRAME_HEADER_BYTES];
@@ -362,8 +368,8 @@ static int send_command(struct apptap_session *s, const struct apptap_command *c
 	return len < 0 ? apptap_error_set(err, -len, "sending a command to the agent") : 0;
 }
 
-int apptap_session_start(struct apptap_session *s, struct apptap_start *start,
-			 struct apptap_output *output, struct apptap_error *err)
+int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
+			struct apptap_output *output, struct apptap_error *err)
 {
 	struct apptap_command cmd = { .type = APPTAP_COMMAND_START };
 	int r;
@@ -382,8 +388,8 @@ int apptap_session_start(struct apptap_session *s, struct apptap_start *start,
 	return pump_while(s, ASKED, err);
 }
 
-int apptap_session_ask(struct apptap_session *s, enum apptap_command_type type,
-		       struct apptap_error *err)
+int apptap_dialog_ask(struct apptap_dialog *s, enum apptap_command_type type,
+		      struct apptap_error *err)
 {
 	struct apptap_command cmd = { .type = type };
 	int r = send_command(s, &cmd, -1, err);
@@ -394,12 +400,12 @@ int apptap_session_ask(struct apptap_session *s, enum apptap_command_type type,
 	return pump_while(s, ASKED, err);
 }
 
-int apptap_session_run(struct apptap_session *s, struct apptap_error *err)
+int apptap_dialog_run(struct apptap_dialog *s, struct apptap_error *err)
 {
 	return pump_while(s, RUNNING, err);
 }
 
-void apptap_session_stop(struct apptap_session *s)
+void apptap_dialog_stop(struct apptap_dialog *s)
 {
 	if (s->stopping)
 		return;
@@ -409,17 +415,17 @@ void apptap_session_stop(struct apptap_session *s)
 				  sizeof(stop_command) - 1, NULL);
 }
 
-void apptap_session_abandon(struct apptap_session *s)
+void apptap_dialog_abandon(struct apptap_dialog *s)
 {
 	s->abandoned = true;
 }
 
-enum apptap_failure apptap_session_failure(const struct apptap_session *s)
+enum apptap_failure apptap_dialog_failure(const struct apptap_dialog *s)
 {
 	return s->failure;
 }
 
-void apptap_session_close(struct apptap_session *s)
+void apptap_dialog_close(struct apptap_dialog *s)
 {
 	if (!s)
 		return;
