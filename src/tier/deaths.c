@@ -12,8 +12,7 @@
 #define PLACES 65536 /* a protocol: UDP's and others' ports, TCP's hashed flows */
 #define RCVBUF_BYTES (32 << 20) /* 1 s of 40,000 sockets a second, should the reader stall */
 #define LOG_DEATHS (1u << 18) /* 6 s of them */
-#define WALK_MAX 256 /* of one place: a port that thousands have left is answered for as unknown \
-		      */
+#define WALK_MAX 256 /* of one place: which more have left is not told */
 
 /* One death, and the one before it at the same place. */
 struct death {
