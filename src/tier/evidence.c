@@ -169,6 +169,7 @@ static bool widen_span(struct apptap_entry *e, const struct apptap_span *s)
 			return false;
 		if (old->uid == APPTAP_UID_NONE)
 			old->uid = s->uid;
+		old->ours |= s->ours;
 		if (s->has_isn) {
 			old->has_isn = true;
 			old->isn = s->isn;
@@ -187,7 +188,7 @@ static void add_evidence(struct apptap_owners *o, const struct apptap_flow *flow
 
 	if (!widen_span(e, span))
 		insert_span(e, span);
-	if (!e->ours && apptap_scope_has(o->scope, span->uid)) {
+	if (!e->ours && span->ours) {
 		uint32_t i = (uint32_t)(e - o->entries);
 
 		unlink_entry(o, i);
@@ -223,6 +224,17 @@ static uint64_t since(const struct apptap_sighting *s)
 	return s->asked_ns;
 }
 
+static bool is_ours(const struct apptap_owners *o, const struct apptap_sighting *s)
+{
+	return apptap_scope_owns(o->scope, s->uid, s->member);
+}
+
+/* Its user is known, and is none of the scope's; its cgroup, which would decide, is not. */
+static bool is_unsure(const struct apptap_owners *o, const struct apptap_sighting *s)
+{
+	return s->member == APPTAP_MEMBER_UNSURE && !apptap_scope_has(o->scope, s->uid);
+}
+
 void apptap_owners_foresee(struct apptap_owners *o, const struct apptap_sighting *s)
 {
 	struct apptap_socket_of *k = &o->sockets[s->cookie % APPTAP_COOKIES];
@@ -232,9 +244,10 @@ void apptap_owners_foresee(struct apptap_owners *o, const struct apptap_sighting
 	    (s->flow.proto != IPPROTO_TCP && s->flow.proto != IPPROTO_UDP))
 		return;
 	if (k->cookie != s->cookie)
-		*k = (struct apptap_socket_of){ s->cookie, s->asked_ns, s->uid };
+		*k = (struct apptap_socket_of){ s->cookie, s->asked_ns, s->uid, false };
 	k->first_ns = MIN(k->first_ns, since(s));
 	k->uid = s->uid;
+	k->ours = is_ours(o, s);
 }
 
 static void begin_connection(struct apptap_entry *e, uint64_t ts_ns, uint32_t seq)
@@ -258,8 +271,10 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 				    .to_ns = s->asked_ns,
 				    .isn = s->isn,
 				    .has_isn = s->is_syn,
-				    .uid = s->sight == APPTAP_SIGHT_OWNED ? s->uid
-									  : APPTAP_UID_NONE };
+				    .ours = s->sight == APPTAP_SIGHT_OWNED && is_ours(o, s),
+				    .uid = s->sight == APPTAP_SIGHT_OWNED && !is_unsure(o, s)
+						   ? s->uid
+						   : APPTAP_UID_NONE };
 	struct apptap_flow port;
 	struct apptap_entry *e;
 
@@ -275,6 +290,9 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 			e->pending_first_ns = since(s);
 		e->pending_ns = s->asked_ns;
 		e->pending_uid = s->uid;
+		e->pending_ours = is_ours(o, s);
+		e->pending_certain = s->member == APPTAP_MEMBER_IN ||
+				     (s->member == APPTAP_MEMBER_OUT && !o->scope->uid_count);
 		return;
 	}
 	e = apptap_evidence_get(o, &s->flow);
@@ -284,7 +302,7 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 		return;
 	}
 	add_evidence(o, &s->flow, &span);
-	if (span.uid == APPTAP_UID_NONE)
+	if (span.uid == APPTAP_UID_NONE && !span.ours)
 		return;
 	apptap_owners_foresee(o, s);
 	apptap_evidence_port(&s->flow, &port);
