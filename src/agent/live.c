@@ -66,7 +66,7 @@ void apptap_live_record(const struct apptap_conn *conn, struct apptap_conn_recor
 		.rport = conn->flow.rport,
 		.proto = conn->flow.proto,
 		.ip = conn->flow.family == AF_INET ? 4 : 6,
-		.tcp_flags = conn->tcp_flags & APPTAP_CONN_SEEN,
+		.tcp_flags = conn->tcp_flags,
 		.uid = conn->uid,
 		.first_ns = conn->first_ns,
 		.last_ns = conn->last_ns,

@@ -250,9 +250,7 @@ static void count_other(struct apptap_conn_table *t, const struct arrival *a)
 
 static bool has_ended(const struct apptap_conn *c)
 {
-	const uint8_t fins = APPTAP_CONN_FIN_OUT | APPTAP_CONN_FIN_IN;
-
-	return c->tcp_flags & APPTAP_CONN_RST || (c->tcp_flags & fins) == fins;
+	return c->tcp_flags & APPTAP_CONN_RST || c->fins == 3;
 }
 
 static void note_tcp(struct apptap_conn *c, const struct arrival *a)
@@ -261,9 +259,10 @@ static void note_tcp(struct apptap_conn *c, const struct arrival *a)
 
 	if (a->d->flags & APPTAP_DIS_TCP_SYN)
 		c->tcp_flags |= APPTAP_CONN_SYN;
-	if (a->d->flags & APPTAP_DIS_TCP_FIN)
-		c->tcp_flags |=
-			APPTAP_CONN_FIN | (a->out ? APPTAP_CONN_FIN_OUT : APPTAP_CONN_FIN_IN);
+	if (a->d->flags & APPTAP_DIS_TCP_FIN) {
+		c->tcp_flags |= APPTAP_CONN_FIN;
+		c->fins |= a->out ? 1 : 2;
+	}
 	if (a->d->flags & APPTAP_DIS_TCP_RST)
 		c->tcp_flags |= APPTAP_CONN_RST;
 	if (!before && has_ended(c))
