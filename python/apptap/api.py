@@ -52,6 +52,14 @@ def _where(executor: Executor) -> dict[str, Any]:
                              "apptap.LocalExecutor()")
 
 
+def _tier(name: str) -> Any:
+    """A library newer than this package may have others: then its plain name."""
+    try:
+        return Tier(name)
+    except ValueError:
+        return name
+
+
 def _whose(target: Target, tier: Tier) -> dict[str, Any]:
     if tier is Tier.WHOLE_DEVICE:
         return {"whole_device": 1}
@@ -351,7 +359,7 @@ class CaptureSession:
         if self.tcpdump_path is not None:
             said.insert(0, _TCPDUMP)
         return CaptureResult(
-            tier=Tier.WHOLE_DEVICE if raw.whole_device else Tier(native.text(raw.tier)),
+            tier=Tier.WHOLE_DEVICE if raw.whole_device else _tier(native.text(raw.tier)),
             uids=frozenset(reasons),
             connections=tuple(native.connection(raw.connections[i])
                               for i in range(raw.connection_count)),

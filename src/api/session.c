@@ -289,6 +289,22 @@ static int set_up(struct apptap_session *s, struct apptap_error *err)
 	return r;
 }
 
+/* With the lock held and the session over: waits for the thread to be gone, whoever joins it. */
+static void join(struct apptap_session *s)
+{
+	while (s->joining)
+		pthread_cond_wait(&s->changed, &s->lock);
+	if (!s->has_thread)
+		return;
+	s->joining = true;
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->thread, NULL);
+	pthread_mutex_lock(&s->lock);
+	s->has_thread = false;
+	s->joining = false;
+	pthread_cond_broadcast(&s->changed);
+}
+
 int apptap_session_start(struct apptap_session *s, struct apptap_error *err)
 {
 	struct apptap_error why = { 0 };
@@ -307,6 +323,7 @@ int apptap_session_start(struct apptap_session *s, struct apptap_error *err)
 		pthread_cond_wait(&s->changed, &s->lock);
 	/* It may have begun and ended meanwhile; stop() then tells how. */
 	if (s->state == OVER && !s->run.outcome.is_ready) {
+		join(s);
 		r = -s->failed.code;
 		if (err)
 			*err = s->failed;
@@ -360,22 +377,6 @@ void apptap_session_interrupt(struct apptap_session *s)
 	if (write(s->wake_fd, &one, sizeof(one)) < 0)
 		errno = before; /* only when it is full: then it wakes anyway */
 	errno = before;
-}
-
-/* With the lock held and the session over: waits for the thread to be gone, whoever joins it. */
-static void join(struct apptap_session *s)
-{
-	while (s->joining)
-		pthread_cond_wait(&s->changed, &s->lock);
-	if (!s->has_thread)
-		return;
-	s->joining = true;
-	pthread_mutex_unlock(&s->lock);
-	pthread_join(s->thread, NULL);
-	pthread_mutex_lock(&s->lock);
-	s->has_thread = false;
-	s->joining = false;
-	pthread_cond_broadcast(&s->changed);
 }
 
 /* With the lock held, the thread gone. */
