@@ -8,11 +8,13 @@
 #include "host/dialog.h"
 #include "result.h"
 #include "terminal.h"
+#include "where.h"
 
 #define WARNINGS_MAX 1000
 
 struct run {
 	struct apptap_result result;
+	struct apptap_executor *executor; /* owned */
 	struct apptap_dialog *session; /* owned */
 	struct apptap_output output; /* owned */
 	int signal_fd; /* owned */
@@ -165,7 +167,9 @@ static int capture(struct run *run, struct apptap_options *o, enum apptap_failur
 	if (r < 0)
 		return r;
 	handler.wake_fd = run->signal_fd;
-	r = apptap_dialog_open(&run->session, &apptap_executor_local, &handler, err);
+	r = apptap_where_open(&run->executor, o, err);
+	if (r >= 0)
+		r = apptap_dialog_open(&run->session, run->executor, &handler, err);
 	if (r >= 0)
 		r = apptap_dialog_start(run->session, &o->start, &run->output, err);
 	if (r >= 0)
@@ -181,6 +185,7 @@ static int capture(struct run *run, struct apptap_options *o, enum apptap_failur
 				     o->output);
 	apptap_dialog_close(run->session);
 	run->session = NULL;
+	apptap_executor_free(run->executor);
 	return r;
 }
 

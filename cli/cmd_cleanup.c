@@ -5,6 +5,7 @@
 #include "host/dialog.h"
 #include "result.h"
 #include "terminal.h"
+#include "where.h"
 
 static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
@@ -35,11 +36,15 @@ int apptap_cmd_cleanup(struct apptap_options *o, struct apptap_error *err)
 						 .event = take_event,
 						 .wake_fd = -1 };
 	struct apptap_dialog *session = NULL;
-	int r = apptap_dialog_open(&session, &apptap_executor_local, &handler, err);
+	struct apptap_executor *executor = NULL;
+	int r = apptap_where_open(&executor, o, err);
 
+	if (r >= 0)
+		r = apptap_dialog_open(&session, executor, &handler, err);
 	if (r >= 0)
 		r = apptap_dialog_ask(session, APPTAP_COMMAND_CLEANUP, err);
 	apptap_dialog_close(session);
+	apptap_executor_free(executor);
 	if (r < 0)
 		return APPTAP_EXIT_FAILED;
 	if (o->json)

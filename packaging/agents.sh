@@ -6,7 +6,7 @@
 # How it works: Debian's cross compilers and their C library, and the static jansson of the same
 # Debian release for that architecture, unpacked beside the build: nothing foreign is installed.
 # Each ABI has a Meson folder of its own, OUT/ABI, so that only what has changed is built again.
-# shellcheck disable=SC2086 # lists of options are split on purpose
+# shellcheck disable=SC2086,SC2100 # lists of options are split on purpose; aarch64-linux is no sum
 set -eu
 repo=$(cd "$(dirname "$0")/.." && pwd)
 out=${1:?usage: packaging/agents.sh OUT [ABI..]}
@@ -92,6 +92,7 @@ build() {
 	mv "$out/apptap-$1.new" "$out/apptap-$1"
 }
 
-for abi in ${*:-arm64-v8a armeabi-v7a x86_64 x86}; do
+[ $# -gt 0 ] || set -- arm64-v8a armeabi-v7a x86_64 x86
+for abi; do
 	build "$abi"
 done

@@ -1,11 +1,12 @@
 #!/bin/bash
-# device.sh - a stand-in for one Android device behind adb, on Linux, as root.
+# device.sh - a stand-in for one Android device behind adb, on Linux, as root
 #
 #   device.sh start NAME [options]      prints the adb serial to use
-#       --adb host:PORT   (default host:5600) adbd answers on the host's 127.0.0.1:PORT
-#                         with no adb byte inside the device's network (like USB)
-#       --adb tcp:PORT    adbd listens in the device's own network (like wireless
-#                         debugging): 10.66.0.2:PORT, reached from the world namespace
+#       --adb host:PORT   (default host:5600) adbd answers on the host's 127.0.0.1:PORT with no adb
+#                         byte inside the device's network (like USB)
+#       --adb tcp:PORT    adbd listens in the device's own network (like wireless debugging):
+#                         10.66.0.2:PORT, reached from the world namespace
+#       --netns NAME      in this network namespace, which is somebody else's
 #       --su aosp|magisk|ksu|deny|hang|none     (default magisk)
 #       --adbd-user shell|root                  (default shell, uid 2000)
 #       --sdk N --abi ABI                       (default 34 x86_64)
@@ -17,12 +18,13 @@
 #   device.sh app NAME UID CMD...       host program CMD in the device's network as UID
 #   device.sh world NAME CMD...         host program in the network beyond wlan0
 #   device.sh ps NAME                   what runs on the device
-#   device.sh mkroot NAME [options]     only build dev/NAME/root (vm.sh packs it)
+#   device.sh mkroot NAME [options]     only build dev/NAME/root
 #
-# The device: a PID, mount, UTS, IPC and network namespace with its own root:
-# /system/bin (toybox, mksh as sh), stub getprop/pm/cmd/dumpsys/am/settings/logcat,
-# su, /data with packages.list.  wlan0 10.66.0.2/24 fd66::2/64, the world end is .1.
-# Namespaces are named adbsim-NAME and adbsim-NAME-w; nothing is left in the host's.
+# The device: a PID, mount, UTS, IPC and network namespace with its own root: /system/bin (toybox,
+# mksh as sh), stub getprop/pm/cmd/dumpsys, su, /data with packages.list. wlan0 is 10.66.0.2/24
+# fd66::2/64, the world's end .1. Namespaces are named adbsim-NAME and adbsim-NAME-w; nothing is
+# left in the host's. get-adbd.sh must have run. It cannot show: SELinux, binder, vendor kernels.
+# shellcheck disable=SC2086 # lists of PIDs are split on purpose
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 work=${DEVICE_WORK:-$here/../../build/device}
@@ -163,12 +165,12 @@ mkroot() {
 }
 
 parse() {
-	SU=magisk AUSER=shell SDK=34 ABI=x86_64 IPT=legacy MODEL="Sim Phone" ADB=host:5600 EXTRA=()
+	SU=magisk AUSER=shell SDK=34 ABI=x86_64 IPT=legacy MODEL="Sim Phone" ADB=host:5600 EXTRA=() NETNS=
 	shift 2
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--su) SU=$2;; --adbd-user) AUSER=$2;; --sdk) SDK=$2;; --abi) ABI=$2;; --iptables) IPT=$2;;
-		--model) MODEL=$2;; --adb) ADB=$2;; --toolbox) EXTRA+=("$2");; *) die "unknown option $1";;
+		--model) MODEL=$2;; --netns) NETNS=$2;; --adb) ADB=$2;; --toolbox) EXTRA+=("$2");; *) die "unknown option $1";;
 		esac; shift 2
 	done
 	AUID=2000; if [ "$AUSER" = root ]; then AUID=0; fi
@@ -181,9 +183,7 @@ build() {
 	for f in ${EXTRA[@]+"${EXTRA[@]}"}; do cp "$f" "$R/system/bin/"; copylibs "$f"; done
 }
 
-start() {
-	parse "$@"; build
-
+network() {
 	ip netns add "$NS"; ip netns add "$WNS"
 	ip -n "$NS" link set lo up; ip -n "$WNS" link set lo up
 	ip -n "$NS" link add wlan0 type veth peer name w0 netns "$WNS"
@@ -191,6 +191,13 @@ start() {
 	ip -n "$NS" addr add fd66::2/64 dev wlan0 nodad; ip -n "$WNS" addr add fd66::1/64 dev w0 nodad
 	ip -n "$NS" link set wlan0 up; ip -n "$WNS" link set w0 up
 	ip -n "$NS" route add default via 10.66.0.1; ip -n "$NS" route add default via fd66::1
+}
+
+start() {
+	parse "$@"; build
+
+	if [ -n "$NETNS" ]; then NS=$NETNS; else network; fi
+	echo "$NS" >"$D/netns"
 
 	cat >"$D/boot.sh" <<-P
 	set -e
@@ -212,11 +219,11 @@ s=socket.socket(); s.setsockopt(socket.SOL_SOCKET,socket.SO_REUSEADDR,1)
 s.bind(("127.0.0.1",int(sys.argv[1]))); s.listen(8); os.dup2(s.fileno(),9); os.execvp(sys.argv[2],sys.argv[2:])' "$DPORT")
 	setsid ${pre[@]+"${pre[@]}"} ip netns exec "$NS" unshare --mount --pid --fork --kill-child --uts --ipc \
 		--propagation private /bin/bash "$D/boot.sh" >"$D/log" 2>&1 </dev/null &
-	local up=$! i c
+	local up=$! c
 	echo $up >"$D/outer.pid"
-	for i in $(seq 100); do
+	for _ in $(seq 100); do
 		c=$(cat /proc/$up/task/$up/children 2>/dev/null) || true
-		if [ -n "$c" ] && grep -q 'adbd started' "$D/log"; then echo ${c% } >"$D/init.pid"; break; fi
+		if [ -n "$c" ] && grep -q 'adbd started' "$D/log"; then echo "${c% }" >"$D/init.pid"; break; fi
 		sleep 0.05
 	done
 	[ -s "$D/init.pid" ] || { cat "$D/log" >&2; stop; die "did not start"; }
@@ -226,10 +233,13 @@ s.bind(("127.0.0.1",int(sys.argv[1]))); s.listen(8); os.dup2(s.fileno(),9); os.e
 stop() {
 	local p; p=$(cat "$D/outer.pid" 2>/dev/null) || die "no device '$NAME'"
 	kill -KILL "$p" 2>/dev/null || true		# its child, PID 1 of the device, dies with it
-	for _ in $(seq 100); do [ -z "$(ip netns pids "$NS" 2>/dev/null)" ] && break; sleep 0.02; done
-	p=$(ip netns pids "$NS" 2>/dev/null; ip netns pids "$WNS" 2>/dev/null) || true
-	[ -z "$p" ] || kill -KILL $p 2>/dev/null || true	# helpers from `app` and `world`
-	ip netns del "$NS" 2>/dev/null || true; ip netns del "$WNS" 2>/dev/null || true
+	while kill -0 "$p" 2>/dev/null; do sleep 0.02; done
+	if [ "$(cat "$D/netns")" = "$NS" ]; then
+		for _ in $(seq 100); do [ -z "$(ip netns pids "$NS" 2>/dev/null)" ] && break; sleep 0.02; done
+		p=$(ip netns pids "$NS" 2>/dev/null; ip netns pids "$WNS" 2>/dev/null) || true
+		[ -z "$p" ] || kill -KILL $p 2>/dev/null || true	# helpers from `app` and `world`
+		ip netns del "$NS" 2>/dev/null || true; ip netns del "$WNS" 2>/dev/null || true
+	fi
 	rm -rf "$D"
 }
 
@@ -238,8 +248,8 @@ start) start "$@";;
 mkroot) parse "$@"; build; echo "$R";;
 stop) stop;;
 exec) p=$(initpid); shift 2; exec nsenter -t "$p" -m -u -i -n -p -r -w -- env -i PATH=/system/bin:/system/xbin HOME=/ "$@";;
-app) initpid >/dev/null; u=$3; shift 3; exec ip netns exec "$NS" setpriv --reuid "$u" --regid "$u" --groups 3003 -- "$@";;
+app) initpid >/dev/null; u=$3; shift 3; exec nsenter --net="/run/netns/$(cat "$D/netns")" setpriv --reuid "$u" --regid "$u" --groups 3003 -- "$@";;
 world) shift 2; exec ip netns exec "$WNS" "$@";;
 ps) exec nsenter -t "$(initpid)" -m -p -r -w /system/bin/ps -A -o PID,PPID,UID,PGID,TTY,S,ARGS;;
-*) sed -n '2,29s/^# \?//p' "$0"; exit 2;;
+*) sed -n '2,24s/^# \?//p' "$0"; exit 2;;
 esac
