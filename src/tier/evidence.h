@@ -4,8 +4,8 @@
 
 #include "tier/owners.h"
 
-#define APPTAP_SPANS 4
-#define APPTAP_GONES 4
+#define APPTAP_SPANS 8
+#define APPTAP_GONES 6
 #define APPTAP_COOKIES 65536 /* of which we remember whose socket it was */
 
 struct apptap_span {

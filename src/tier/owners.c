@@ -40,6 +40,8 @@
 /* Destroy events of UDP are told within 0.2 ms. (tests/kernel/diag_destroy.c) */
 #define UDP_DEATH_NS (2 * APPTAP_NSEC_PER_MSEC)
 #define SOON_NS (1 * APPTAP_NSEC_PER_MSEC)
+/* On a busy machine the answer to a packet that came in may take so long. */
+#define LATE_ANSWER_NS (250 * APPTAP_NSEC_PER_USEC)
 
 /* The last span that began by @ts_ns; -1: all began later, or there is none. */
 static int span_before(const struct apptap_entry *e, uint64_t ts_ns)
@@ -117,6 +119,23 @@ static bool was_last(const struct apptap_owners *o, const struct apptap_entry *e
 	return false;
 }
 
+/*
+ * Had @next the flow at @ts_ns already, just before its first answer? It had, if @s before it was
+ * told dead by then, and no other socket has left the port between the packet and that answer.
+ */
+static bool has_taken_over(const struct apptap_owners *o, const struct apptap_entry *e,
+			   const uint64_t *gone_ns, const struct apptap_span *s,
+			   const struct apptap_span *next, uint64_t ts_ns)
+{
+	if (e->flow.proto != IPPROTO_UDP || next->from_ns > ts_ns + LATE_ANSWER_NS)
+		return false;
+	for (int i = 0; i < APPTAP_GONES; i++)
+		if (gone_ns[i] >= ts_ns && gone_ns[i] < next->from_ns)
+			return false;
+	return apptap_deaths_has(o->deaths, &e->flow, s->cookie) &&
+	       !may_be_others(o, e, next, ts_ns, next->from_ns);
+}
+
 /* No span holds @ts_ns, the nearest is @s: had anybody else the port between them? */
 static enum apptap_verdict judge_near(const struct apptap_owners *o, const struct apptap_entry *e,
 				      const struct apptap_span *s, uint64_t ts_ns, uint64_t now_ns,
@@ -156,8 +175,13 @@ static enum apptap_verdict judge_spans(struct apptap_owners *o, struct apptap_en
 	}
 	if (s && next) {
 		/* It changed hands somewhere between; that matters only if one of them is ours. */
-		if (apptap_scope_has(o->scope, s->uid) != apptap_scope_has(o->scope, next->uid))
+		if (apptap_scope_has(o->scope, s->uid) != apptap_scope_has(o->scope, next->uid)) {
+			if (fresh(next->from_ns, now_ns, UDP_DEATH_NS))
+				return APPTAP_VERDICT_WAIT;
+			if (has_taken_over(o, e, gone_ns, s, next, ts_ns))
+				return known(next->uid, uid);
 			return APPTAP_VERDICT_UNKNOWN;
+		}
 		/* Two of ours: a stranger may have had it for a moment between them. */
 		if (apptap_scope_has(o->scope, s->uid)) {
 			if (fresh(next->from_ns, now_ns, GRACE_NS))

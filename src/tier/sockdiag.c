@@ -23,7 +23,7 @@
 #include "tier/tier.h"
 #include "tier/trigger.h"
 
-#define RING_BYTES (128U << 20)
+#define RING_BYTES (64U << 20)
 #define HOLD_BYTES (8U << 20)
 #define HOLD_NS (150 * APPTAP_NSEC_PER_MSEC)
 #define HOLD_TICK_MS 4
