@@ -69,6 +69,25 @@ static void keep_warning(struct apptap_result *r, const char *text)
 	snprintf(r->warnings[r->warning_count++], sizeof(*r->warnings), "%s", text);
 }
 
+/* UIDs that belong to the app since a moment ago; those that did before stay in the result. */
+static void take_scope(struct run *run, const struct apptap_event_ready *now)
+{
+	struct apptap_event_ready *all = &run->result.ready;
+
+	for (uint32_t i = 0; i < now->uid_count; i++) {
+		bool known = false;
+
+		for (uint32_t k = 0; k < all->uid_count; k++)
+			known |= all->uids[k].uid == now->uids[i].uid;
+		if (known || all->uid_count == APPTAP_WIRE_UIDS_MAX)
+			continue;
+		all->uids[all->uid_count++] = now->uids[i];
+		if (!run->result.options->quiet)
+			apptap_terminal_say("capturing UID %" PRIu32 " (%s) too", now->uids[i].uid,
+					    now->uids[i].why);
+	}
+}
+
 static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
 	struct run *run = arg;
@@ -78,6 +97,9 @@ static void take_event(void *arg, const struct apptap_wire_event *ev)
 		run->result.ready = ev->ready;
 		run->result.is_ready = true;
 		say_ready(run);
+		break;
+	case APPTAP_WIRE_EVENT_SCOPE:
+		take_scope(run, &ev->ready);
 		break;
 	case APPTAP_WIRE_EVENT_STATUS:
 		if (!run->result.options->quiet)
@@ -176,6 +198,8 @@ static int capture(struct run *run, struct apptap_options *o, enum apptap_failur
 		r = apptap_dialog_run(run->session, err);
 	if (run->session && apptap_dialog_failure(run->session) != APPTAP_FAILURE_NONE)
 		*failure = apptap_dialog_failure(run->session);
+	if (run->session)
+		run->result.clock = apptap_dialog_clock(run->session);
 	if (!run->result.is_ready)
 		apptap_output_remove(&run->output);
 	else if (r >= 0 && !apptap_output_is_there(&run->output))

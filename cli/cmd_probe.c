@@ -17,6 +17,7 @@ static void take_event(void *arg, const struct apptap_wire_event *ev)
 
 static void print(const struct apptap_event_probe *p)
 {
+	printf("%s\n", p->system);
 	for (uint32_t i = 0; i < p->tier_count; i++) {
 		printf("%-10s %-4s %s\n", p->tiers[i].name, p->tiers[i].works ? "yes" : "no",
 		       p->tiers[i].works ? p->tiers[i].gist : p->tiers[i].reason);

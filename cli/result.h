@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "host/dialog.h"
 #include "options.h"
 #include "wire/conn_record.h"
 
@@ -18,6 +19,7 @@ struct apptap_result {
 	char (*warnings)[512]; /* owned */
 	size_t warning_count;
 	uint64_t warnings_more; /* not kept */
+	struct apptap_clock_difference clock;
 	struct apptap_error error; /* code 0: none */
 };
 

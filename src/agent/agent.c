@@ -9,10 +9,12 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include "agent/capture.h"
 #include "agent/cleanup.h"
 #include "agent/report.h"
+#include "scope/android.h"
 #include "tier/tier.h"
 #include "wire/frame.h"
 
@@ -132,10 +134,24 @@ static int start(struct agent *a, const struct apptap_start *cmd, enum apptap_fa
 				    failure, err);
 }
 
+/* "Android 14 (API 34), Linux 6.1.75 aarch64" */
+static void describe_system(char *buf, size_t size)
+{
+	char android[64];
+	struct utsname u;
+
+	apptap_android_version(android, sizeof(android));
+	if (uname(&u) == 0)
+		snprintf(buf, size, "%s%s%.16s %.48s %.16s", android, android[0] ? ", " : "",
+			 u.sysname, u.release, u.machine);
+}
+
 static void probe(struct agent *a)
 {
 	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_PROBE };
 	uint32_t n = 0;
+
+	describe_system(ev.probe.system, sizeof(ev.probe.system));
 
 	for (; apptap_tiers[n] && n < APPTAP_WIRE_TIERS_MAX; n++) {
 		const struct apptap_tier_ops *ops = apptap_tiers[n];

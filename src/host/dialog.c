@@ -178,6 +178,7 @@ static int take_event(struct apptap_dialog *s, struct apptap_view body, struct a
 		return 0;
 	case APPTAP_WIRE_EVENT_STATUS:
 	case APPTAP_WIRE_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_SCOPE:
 		break;
 	}
 	return 0;

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 
 #include "host/executor.h"
-#include "host/launch.h"
+#include "base/launch.h"
 
 /* The path of this program, for sudo to run: /proc/self/exe would be sudo's own there. */
 static int own_path(char *buf, size_t size, struct apptap_error *err)
@@ -36,7 +36,8 @@ static int run(struct apptap_child *child, int stdio_fd, int err_fd, struct appt
 	if (r < 0)
 		return r;
 	r = apptap_launch(&child->pid, is_root ? "/proc/self/exe" : "sudo",
-			  is_root ? direct : by_sudo, stdio_fd, stdio_fd, err_fd);
+			  is_root ? direct : by_sudo, APPTAP_TERMINAL_SHARED, stdio_fd, stdio_fd,
+			  err_fd);
 	if (r >= 0)
 		return 0;
 	if (is_root || r != -ENOENT)

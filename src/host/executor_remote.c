@@ -134,8 +134,7 @@ static int look(struct remote *x, struct apptap_agent_file *file, struct apptap_
 		take_look(x, ran.out, x->agents_dir, file, &found, err);
 	apptap_ran_free(&ran);
 	if (found > 0)
-		return apptap_error_say(err, EPROTO,
-					"the target does not say what machine it is");
+		return apptap_error_say(err, EPROTO, "the target does not say what machine it is");
 	if (platform(x))
 		x->is_android = strcmp(platform(x), "android") == 0;
 	return r < 0 ? r : found;
@@ -275,6 +274,14 @@ int apptap_executor_remote_new(struct apptap_executor **out, const struct apptap
 	x->keep_agent = cfg && cfg->keep_agent;
 	*out = &x->base;
 	return 0;
+}
+
+void apptap_ran_clean(struct apptap_ran *ran)
+{
+	char raw[sizeof(ran->said)];
+
+	memcpy(raw, ran->said, sizeof(raw));
+	apptap_text_clean(ran->said, sizeof(ran->said), raw);
 }
 
 void apptap_executor_free(struct apptap_executor *x)

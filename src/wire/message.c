@@ -413,6 +413,7 @@ int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct a
 
 	switch (ev->type) {
 	case APPTAP_WIRE_EVENT_READY:
+	case APPTAP_WIRE_EVENT_SCOPE:
 		object = ready_to_json(&ev->ready);
 		break;
 	case APPTAP_WIRE_EVENT_STATUS:
@@ -502,6 +503,7 @@ static int event_from_json(const json_t *object, struct apptap_wire_event *ev,
 
 	switch (ev->type) {
 	case APPTAP_WIRE_EVENT_READY:
+	case APPTAP_WIRE_EVENT_SCOPE:
 		return ready_from_json(object, &ev->ready, err);
 	case APPTAP_WIRE_EVENT_STATUS:
 		return fields_from_json(counter_fields, object, &ev->status, err);

@@ -67,6 +67,7 @@ enum apptap_wire_event_type {
 	APPTAP_WIRE_EVENT_CLEANUP,
 	APPTAP_WIRE_EVENT_DONE,
 	APPTAP_WIRE_EVENT_CLOCK,
+	APPTAP_WIRE_EVENT_SCOPE, /* like READY: the scope as it is now */
 };
 
 /* What sort of failure it was; the program turns it into its exit code. */
@@ -165,7 +166,7 @@ struct apptap_event_done {
 struct apptap_wire_event {
 	enum apptap_wire_event_type type;
 	union {
-		struct apptap_event_ready ready;
+		struct apptap_event_ready ready; /* of SCOPE too */
 		struct apptap_wire_counters status;
 		char warning[512];
 		struct apptap_wire_error error;
