@@ -33,25 +33,44 @@ int apptap_cmd_exit_code(enum apptap_failure failure)
 	}
 }
 
+/* "UID 5001 (user web)", "cgroup /a (unit b)": the @i-th part of what is captured; false: no more.
+ */
+static bool say_part(const struct apptap_event_ready *ready, uint32_t i, char *buf, size_t size)
+{
+	if (i < ready->cgroup_count) {
+		snprintf(buf, size, "cgroup %s (%s)", ready->cgroups[i].path,
+			 ready->cgroups[i].why);
+		return true;
+	}
+	i -= ready->cgroup_count;
+	if (i < ready->process_count) {
+		snprintf(buf, size, "process %" PRIu32 "%s (%s)", ready->processes[i].pid,
+			 ready->processes[i].tree ? " and its descendants" : "",
+			 ready->processes[i].why);
+		return true;
+	}
+	i -= ready->process_count;
+	if (i >= ready->uid_count)
+		return false;
+	snprintf(buf, size, "UID %" PRIu32 " (%s)", ready->uids[i].uid, ready->uids[i].why);
+	return true;
+}
+
 static void say_ready(const struct run *run)
 {
 	const struct apptap_event_ready *ready = &run->result.ready;
 	const struct apptap_options *o = run->result.options;
+	char part[768] = "the whole device", more[768];
+	bool several = say_part(ready, 1, more, sizeof(more));
 
 	if (o->quiet)
 		return;
-	if (ready->whole_device)
-		apptap_terminal_say("capturing the whole device with %s to %s", ready->tier,
-				    apptap_output_name(o));
-	else
-		apptap_terminal_say("capturing UID %" PRIu32 " (%s)%s with %s to %s",
-				    ready->uid_count ? ready->uids[0].uid : 0,
-				    ready->uid_count ? ready->uids[0].why : "?",
-				    ready->uid_count > 1 ? " and others" : "", ready->tier,
-				    apptap_output_name(o));
-	for (uint32_t i = 1; i < ready->uid_count; i++)
-		apptap_terminal_line("  and UID %" PRIu32 " (%s)", ready->uids[i].uid,
-				     ready->uids[i].why);
+	if (!ready->whole_device)
+		say_part(ready, 0, part, sizeof(part));
+	apptap_terminal_say("capturing %s%s with %s to %s", part, several ? " and others" : "",
+			    ready->tier, apptap_output_name(o));
+	for (uint32_t i = 1; say_part(ready, i, more, sizeof(more)); i++)
+		apptap_terminal_line("  and %s", more);
 }
 
 static void keep_warning(struct apptap_result *r, const char *text)

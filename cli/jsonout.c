@@ -85,18 +85,24 @@ static json_t *clock_object(const struct apptap_clock_difference *c)
 int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 {
 	const struct apptap_start *start = &r->options->start;
-	json_t *o = json_object(), *uids = json_array(), *warnings = json_array();
+	json_t *o = json_object(), *uids = json_array(), *cgroups = json_array();
+	json_t *warnings = json_array();
 	auto_free char *most = NULL;
 
 	for (uint32_t i = 0; i < r->ready.uid_count; i++)
 		json_array_append_new(uids,
 				      json_pack("{s:o,s:o}", "uid", number(r->ready.uids[i].uid),
 						"why", text(r->ready.uids[i].why)));
+	for (uint32_t i = 0; i < r->ready.cgroup_count; i++)
+		json_array_append_new(cgroups,
+				      json_pack("{s:o,s:o}", "path", text(r->ready.cgroups[i].path),
+						"why", text(r->ready.cgroups[i].why)));
 	for (size_t i = 0; i < r->warning_count; i++)
 		json_array_append_new(warnings, text(r->warnings[i]));
 	json_object_set_new(o, "apptap", json_string(APPTAP_VERSION));
 	json_object_set_new(o, "tier", r->is_ready ? text(r->ready.tier) : json_null());
 	json_object_set_new(o, "uids", uids);
+	json_object_set_new(o, "cgroups", cgroups);
 	json_object_set_new(o, "whole_device", json_boolean(start->whole_device));
 	json_object_set_new(o, "path", text(r->options->output));
 	json_object_set_new(o, "format", text(start->format));

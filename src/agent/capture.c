@@ -138,6 +138,9 @@ static int resolve(struct apptap_capture *c, struct apptap_error *err)
 		.uids = c->cmd.uid_count ? uids : NULL,
 		.uid_count = c->cmd.uid_count,
 		.whole_device = c->cmd.whole_device,
+		.cgroup = c->cmd.cgroup[0] ? c->cmd.cgroup : NULL,
+		.unit = c->cmd.unit[0] ? c->cmd.unit : NULL,
+		.container = c->cmd.container[0] ? c->cmd.container : NULL,
 		.breadth = breadth_of(c->cmd.breadth),
 	};
 	int r;
@@ -190,6 +193,9 @@ static void describe(const struct apptap_capture *c, char *buf, size_t size)
 	for (size_t i = 0; i < c->scope.uid_count && len < size; i++)
 		len += (size_t)snprintf(buf + len, size - len, "%sUID %u (%s)", i ? ", " : "",
 					(unsigned)c->scope.uids[i].uid, c->scope.uids[i].why);
+	for (size_t i = 0; i < c->scope.cgroup_count && len < size; i++)
+		len += (size_t)snprintf(buf + len, size - len, "%scgroup %s (%s)", len ? ", " : "",
+					c->scope.cgroups[i].path, c->scope.cgroups[i].why);
 	if (c->scope.whole_device)
 		len = (size_t)snprintf(buf, size, "the whole device");
 	if (len < size)
@@ -359,24 +365,21 @@ static void fill_counters(const struct apptap_capture *c, struct apptap_wire_cou
 	};
 }
 
-static void watch_isolated(struct apptap_capture *c)
-{
-	struct apptap_error err = { 0 };
-
-	if (!c->isolated || !apptap_isolated_rescan(c->isolated))
-		return;
-	if (c->tier->ops->rescope && c->tier->ops->rescope(c->tier, &err) < 0)
-		warn(c, err.msg);
-	report_scope(c, APPTAP_WIRE_EVENT_SCOPE);
-}
-
 static void watch_app(struct apptap_capture *c)
 {
+	struct apptap_error err = { 0 };
+	bool rescoped;
 	pid_t pids[16];
 	char text[160];
 
 	apptap_scope_watch_rescan(c->watch, pids, ARRAY_SIZE(pids)); /* says itself what is odd */
-	watch_isolated(c);
+	rescoped = apptap_scope_watch_rescoped(c->watch);
+	if (c->isolated && apptap_isolated_rescan(c->isolated)) {
+		report_scope(c, APPTAP_WIRE_EVENT_SCOPE);
+		rescoped = true;
+	}
+	if (rescoped && c->tier->ops->rescope && c->tier->ops->rescope(c->tier, &err) < 0)
+		warn(c, err.msg);
 	if (!apptap_scope_watch_event(c->watch))
 		return;
 	snprintf(text, sizeof(text),
