@@ -9,7 +9,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 work=${DEVICE_WORK:-$here/../../build/device}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
-[ ! -e "$work/done" ] || exit 0
+[ "$work/done" -nt "$here/su.c" ] && [ "$work/done" -nt "$here/adbd_shim.cc" ] && exit 0
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 mkdir -p "$tmp/lists/partial" "$tmp/debs" "$work/bin"
@@ -29,5 +29,5 @@ for deb in ./*.deb; do
 	dpkg -x "$deb" "$work/adbd"
 done
 g++ -O1 -shared -fPIC -static-libgcc -o "$work/bin/adbd_shim.so" "$here/adbd_shim.cc" -ldl
-gcc -O1 -static -o "$work/bin/su" "$here/su.c"
+gcc -O1 -D_GNU_SOURCE -static -o "$work/bin/su" "$here/su.c"
 touch "$work/done"

@@ -97,7 +97,6 @@ static void what_makes_no_sense_is_refused_with_a_hint(void **state)
 		{ "curl --local -o x --tier bpf", "'bpf' is not there yet" },
 		{ "curl --local -o x --tier magic", "'magic'" },
 		{ "curl --local -o x --nflog-group 30", "not there yet" },
-		{ "curl --device emulator-5554 -o x", "adb is not there yet" },
 		{ "curl --local -o x --strict --no-dns", "something else" },
 		{ "curl --local -o x --breadth wide", "'wide'" },
 		{ "curl --local -o x --format erf", "'erf'" },
