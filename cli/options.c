@@ -89,6 +89,21 @@ static int take_whole(struct apptap_options *o, const char *arg, struct apptap_e
 	return 0;
 }
 
+static int take_cgroup(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	return copy(o->start.cgroup, sizeof(o->start.cgroup), arg, "the cgroup's path", err);
+}
+
+static int take_unit(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	return copy(o->start.unit, sizeof(o->start.unit), arg, "the unit's name", err);
+}
+
+static int take_container(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	return copy(o->start.container, sizeof(o->start.container), arg, "the container's id", err);
+}
+
 static int take_local(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	(void)arg;
@@ -308,6 +323,9 @@ static const struct row rows[] = {
 	{ NULL, 0, NULL, "Whose traffic (TARGET is a process name or a PID)", NULL },
 	{ "uid", 0, "UID[,UID]", "these user IDs; may be repeated", take_uid },
 	{ "user", 0, "NAME", "this user", take_user },
+	{ "unit", 0, "NAME", "this service (or other unit) of systemd", take_unit },
+	{ "container", 0, "ID", "this container of docker, podman, CRI-O, containerd", take_container },
+	{ "cgroup", 0, "PATH", "this cgroup of version 2, and what is below it", take_cgroup },
 	{ "whole-device", 0, NULL, "everybody's: no filter at all", take_whole },
 	{ "breadth", 0, "NAME", "app, app+isolated, or app+isolated+dns (default)", take_breadth },
 	{ "strict", 0, NULL, "the same as --breadth app", take_strict },
@@ -385,7 +403,8 @@ static void choose_format(struct apptap_options *o)
 static int check(struct apptap_options *o, struct apptap_error *err)
 {
 	const struct apptap_start *s = &o->start;
-	int ways = (s->name[0] != 0) + (s->user[0] != 0) + (s->uid_count != 0) + s->whole_device;
+	int ways = (s->name[0] != 0) + (s->user[0] != 0) + (s->uid_count != 0) + s->whole_device +
+		   (s->cgroup[0] != 0) + (s->unit[0] != 0) + (s->container[0] != 0);
 
 	if (!o->local)
 		return usage(err, "add --local to capture on this machine", "%s",
@@ -397,11 +416,13 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 						 "--probe and --cleanup take no target and no file")
 					 : 0;
 	if (ways == 0)
-		return usage(err, "name a process, a PID, --uid, --user, or --whole-device", "%s",
-			     "nothing is captured when it is not said whose traffic");
+		return usage(err, "name a process, a PID, --uid, --user, --unit, or --whole-device",
+			     "%s", "nothing is captured when it is not said whose traffic");
 	if (ways > 1)
-		return usage(err, "give one of TARGET, --uid, --user, --whole-device", "%s",
-			     "the target is named in more than one way");
+		return usage(
+			err,
+			"give one of TARGET, --uid, --user, --unit, --container, --cgroup, --whole-device",
+			"%s", "the target is named in more than one way");
 	if (!o->output)
 		return usage(err, "give -o FILE, or -o - for stdout", "%s",
 			     "it is not said where the capture goes");

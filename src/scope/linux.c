@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "scope/cgroup.h"
 #include "scope/nearest.h"
 #include "scope/process.h"
 #include "scope/resolver.h"
@@ -271,21 +272,47 @@ static int resolve_uids(struct apptap_scope *out, const struct apptap_target *ta
 
 static int check_target(const struct apptap_target *t, struct apptap_error *err)
 {
-	int kinds = !!t->name + !!t->user + (t->uid_count > 0) + t->whole_device;
+	int kinds = !!t->name + !!t->user + (t->uid_count > 0) + t->whole_device + !!t->cgroup +
+		    !!t->unit + !!t->container;
 	int r;
 
 	if (kinds == 1 && (!t->name || t->name[0]) && (!t->user || t->user[0]))
 		return 0;
 	r = apptap_error_say(err, EINVAL, "%s",
 			     kinds > 1 ? "more than one target was named" : "no target was named");
-	apptap_error_hint(err,
-			  "one of: a process name or PID, --user, --uid (several), --whole-device");
+	apptap_error_hint(
+		err, "one of: a process name or PID, --user, --uid (several), --unit, --container, "
+		     "--cgroup, --whole-device");
+	return r;
+}
+
+static int resolve_cgroup(struct apptap_scope *out, const struct apptap_target *target,
+			  struct apptap_error *err)
+{
+	auto_free struct apptap_cgroup_found *found = malloc(sizeof(*found));
+	struct apptap_cgroup_root root = APPTAP_CGROUP_ROOT_CLOSED;
+	int r = found ? apptap_cgroup_root_open(&root, err)
+		      : apptap_error_set(err, ENOMEM, "looking for a cgroup");
+
+	if (r < 0)
+		return r;
+	if (target->cgroup)
+		r = apptap_cgroup_find_path(&root, target->cgroup, found, err);
+	else if (target->unit)
+		r = apptap_cgroup_find_unit(&root, target->unit, found, err);
+	else
+		r = apptap_cgroup_find_container(&root, target->container, found, err);
+	if (r == 0)
+		r = apptap_cgroup_add(out, &root, found, err);
+	apptap_cgroup_root_close(&root);
 	return r;
 }
 
 static int resolve_target(struct apptap_scope *out, const struct apptap_target *target, pid_t *pid,
 			  struct apptap_error *err)
 {
+	if (target->cgroup || target->unit || target->container)
+		return resolve_cgroup(out, target, err);
 	if (target->user)
 		return resolve_user(out, target->user, err);
 	if (target->uid_count)

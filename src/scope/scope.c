@@ -62,10 +62,16 @@ int apptap_scope_add_cgroup(struct apptap_scope *s, uint64_t id, const char *pat
 	if (s->cgroup_count == APPTAP_SCOPE_CGROUPS_MAX)
 		return apptap_error_say(err, ENOSPC, "more than %d cgroups in one capture",
 					APPTAP_SCOPE_CGROUPS_MAX);
-	c = &s->cgroups[s->cgroup_count++];
+	c = &s->cgroups[s->cgroup_count];
+	apptap_text_clean(c->path, sizeof(c->path), path);
+	if (strcmp(c->path, path) !=
+	    0) /* what is below it is found by its path: that must be whole */
+		return apptap_error_say(err, EINVAL,
+					"the cgroup %s has a path that is too long or not text",
+					c->path);
+	s->cgroup_count++;
 	c->id = id;
 	c->level = level_of(path);
-	apptap_text_clean(c->path, sizeof(c->path), path);
 	va_start(ap, why);
 	say_why(c->why, sizeof(c->why), why, ap);
 	va_end(ap);

@@ -69,13 +69,16 @@ static inline bool apptap_scope_has(const struct apptap_scope *s, uid_t uid)
 	return false;
 }
 
-/* What the user asked for; exactly one of the first five is set. Strings are borrowed. */
+/* What the user asked for; exactly one way to name it is used. Strings are borrowed. */
 struct apptap_target {
 	const char *name; /* process name, or a number: a PID */
 	const char *user; /* user name */
 	const uid_t *uids; /* count > 0 */
 	size_t uid_count;
 	bool whole_device;
+	const char *cgroup; /* a path, from the root of cgroup2 or from that of the machine */
+	const char *unit; /* of systemd; without a type it is a service */
+	const char *container; /* its id, or the beginning of it */
 	enum apptap_breadth breadth;
 };
 
