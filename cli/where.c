@@ -13,7 +13,7 @@ int apptap_where_open(struct apptap_executor **out, const struct apptap_options 
 	struct apptap_remote_config cfg = { .keep_agent = o->keep_agent };
 
 	if (o->local || (!o->device && !o->ssh && is_android())) {
-		*out = &apptap_executor_local;
+		*out = apptap_executor_local;
 		return 0;
 	}
 	if (o->ssh)

@@ -84,7 +84,7 @@ build() {
 	if ! cmp -s "$dir/cross.new" "$dir/cross.txt" || [ ! -e "$dir/build/build.ninja" ]; then
 		mv "$dir/cross.new" "$dir/cross.txt"
 		rm -rf "$dir/build"
-		meson setup "$dir/build" "$repo" --cross-file "$dir/cross.txt" -Dstatic=true \
+		meson setup "$dir/build" "$repo" --cross-file "$dir/cross.txt" -Dstatic=true -Dbpf=disabled \
 			-Dbuildtype=minsize -Dtests=${AGENT_TESTS:-disabled}
 	fi
 	ninja -C "$dir/build" ${AGENT_TARGETS:-apptap}
