@@ -8,6 +8,7 @@
 #include "host/run.h"
 #include "result.h"
 #include "terminal.h"
+#include "where.h"
 
 struct command {
 	struct apptap_run run;
@@ -66,6 +67,17 @@ static void say_ready(const struct apptap_event_ready *ready, const struct appta
 		apptap_terminal_line("  and %s", more);
 }
 
+static void say_scope(const struct apptap_event_ready *now, const struct apptap_options *o)
+{
+	char part[768];
+
+	if (o->quiet)
+		return;
+	apptap_terminal_say("what is captured has changed:");
+	for (uint32_t i = 0; say_part(now, i, part, sizeof(part)); i++)
+		apptap_terminal_line("  %s", part);
+}
+
 static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
 	const struct command *c = arg;
@@ -73,6 +85,9 @@ static void take_event(void *arg, const struct apptap_wire_event *ev)
 	switch (ev->type) {
 	case APPTAP_WIRE_EVENT_READY:
 		say_ready(&ev->ready, c->options);
+		break;
+	case APPTAP_WIRE_EVENT_SCOPE:
+		say_scope(&ev->ready, c->options);
 		break;
 	case APPTAP_WIRE_EVENT_STATUS:
 		if (!c->options->quiet)
@@ -129,6 +144,7 @@ static int catch_signals(struct command *c, struct apptap_error *err)
 /* Everything from the first signal that could come to the last byte of the file. */
 static int capture(struct command *c, struct apptap_options *o, struct apptap_error *err)
 {
+	struct apptap_executor *executor = NULL;
 	int r = catch_signals(c, err);
 
 	if (r < 0)
@@ -140,7 +156,13 @@ static int capture(struct command *c, struct apptap_options *o, struct apptap_er
 		.wake_fd = c->signal_fd,
 		.wake = take_signal,
 	};
-	return apptap_run_go(&c->run, apptap_executor_local, &o->start, err);
+	r = apptap_where_open(&executor, o, err);
+	if (r >= 0)
+		r = apptap_run_go(&c->run, executor, &o->start, err);
+	else
+		apptap_output_remove(&c->run.output);
+	apptap_executor_free(executor);
+	return r;
 }
 
 /* What is said and written when it is over. Return: @r, or that writing it failed. */
