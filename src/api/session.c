@@ -55,18 +55,20 @@ static void set_state(struct apptap_session *s, enum state state)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void take_ready(struct apptap_session *s, const struct apptap_event_ready *ready)
+static void take_scope(struct apptap_session *s, const struct apptap_event_ready *ready,
+		       enum apptap_event_type type)
 {
 	struct apptap_uid uids[APPTAP_WIRE_UIDS_MAX];
 	struct apptap_event ev = {
-		.type = APPTAP_EVENT_READY,
+		.type = type,
 		.tier = ready->tier,
-		.uids = uids,
 		.uid_count = ready->uid_count,
 	};
 
 	apptap_convert_uids(ready->uids, ready->uid_count, uids);
-	set_state(s, CAPTURING);
+	ev.uids = uids;
+	if (type == APPTAP_EVENT_READY)
+		set_state(s, CAPTURING);
 	tell(s, &ev);
 }
 
@@ -92,7 +94,10 @@ static void take_event(void *arg, const struct apptap_wire_event *wire)
 
 	switch (wire->type) {
 	case APPTAP_WIRE_EVENT_READY:
-		take_ready(s, &wire->ready);
+		take_scope(s, &wire->ready, APPTAP_EVENT_READY);
+		break;
+	case APPTAP_WIRE_EVENT_SCOPE:
+		take_scope(s, &wire->ready, APPTAP_EVENT_SCOPE);
 		break;
 	case APPTAP_WIRE_EVENT_STATUS:
 		take_status(s, &wire->status);

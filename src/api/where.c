@@ -104,7 +104,11 @@ int apptap_probe(const struct apptap_options *where, struct apptap_tier_list **l
 			.hint = l->found.tiers[i].hint,
 			.works = l->found.tiers[i].works,
 		};
-	l->pub = (struct apptap_tier_list){ .tiers = l->tiers, .tier_count = l->found.tier_count };
+	l->pub = (struct apptap_tier_list){
+		.tiers = l->tiers,
+		.tier_count = l->found.tier_count,
+		.system = l->found.system,
+	};
 	*list = &l->pub;
 	return 0;
 }
@@ -131,6 +135,7 @@ int apptap_cleanup(const struct apptap_options *where, struct apptap_cleaned *ou
 	all.processes_checked = a->cleanup.processes_checked;
 	all.agents_ended = a->cleanup.agents_ended;
 	all.agents_live = a->cleanup.agents_live;
+	all.files_removed = a->cleanup.files_removed;
 	memcpy(out, &all, all.size);
 	return 0;
 }
