@@ -1,11 +1,13 @@
 /* cmd_capture.c - capture until the end that was asked for, Ctrl-C, or a failure */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 
 #include "cmd.h"
 #include "host/dialog.h"
+#include "host/job.h"
 #include "result.h"
 #include "terminal.h"
 
@@ -15,6 +17,7 @@ struct run {
 	struct apptap_result result;
 	struct apptap_dialog *session; /* owned */
 	struct apptap_output output; /* owned */
+	struct apptap_job job; /* owned; pid 0: no command was given */
 	int signal_fd; /* owned */
 	int signals; /* so many came */
 };
@@ -97,7 +100,8 @@ static void take_event(void *arg, const struct apptap_wire_event *ev)
 		say_ready(run);
 		break;
 	case APPTAP_WIRE_EVENT_STATUS:
-		if (!run->result.options->quiet)
+		if (!run->result.options->quiet &&
+		    !run->job.pid) /* the terminal is the command's */
 			apptap_status_show(&ev->status);
 		break;
 	case APPTAP_WIRE_EVENT_WARNING:
@@ -135,6 +139,22 @@ static void take_log(void *arg, const char *line)
 		apptap_terminal_line("%s", line);
 }
 
+/* What the terminal sends, it sends to the command too; what others send us, is meant for it. */
+static bool pass_signal(struct run *run, const struct signalfd_siginfo *info)
+{
+	if (!run->job.pid)
+		return false;
+	if (info->ssi_signo == SIGCHLD) {
+		apptap_job_reap(&run->job);
+		return true;
+	}
+	if (run->job.ended)
+		return false;
+	if (info->ssi_code != SI_KERNEL)
+		apptap_job_signal(&run->job, (int)info->ssi_signo);
+	return true;
+}
+
 /* Ctrl-C and kin: the first asks for the end, the second does not wait for a slow reader. */
 static void take_signal(void *arg)
 {
@@ -142,6 +162,8 @@ static void take_signal(void *arg)
 	struct signalfd_siginfo info;
 
 	while (read(run->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (pass_signal(run, &info))
+			continue;
 		run->signals++;
 		apptap_dialog_stop(run->session);
 		if (run->signals > 1 && run->output.is_pipe)
@@ -151,12 +173,16 @@ static void take_signal(void *arg)
 
 static int catch_signals(struct run *run, struct apptap_error *err)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	/* The second half only for a command, to which they are passed on. */
+	static const int signals[] = {
+		SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGQUIT, SIGUSR1, SIGUSR2
+	};
+	size_t count = run->job.pid ? ARRAY_SIZE(signals) : 3;
 	struct sigaction old;
 	sigset_t set;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+	for (size_t i = 0; i < count; i++) {
 		/* nohup, and shells that start us in the background, mean it */
 		sigaction(signals[i], NULL, &old);
 		if (old.sa_handler != SIG_IGN)
@@ -178,20 +204,26 @@ static int capture(struct run *run, struct apptap_options *o, enum apptap_failur
 		.log = take_log,
 		.wake = take_signal,
 	};
-	int r = catch_signals(run, err);
+	int released = 0;
+	int r = o->command ? apptap_job_hold(&run->job, o->command, err) : 0;
 
 	*failure = APPTAP_FAILURE_OTHER;
+	o->start.command_pid = (uint32_t)run->job.pid;
+	if (r >= 0)
+		r = catch_signals(run, err);
 	if (r < 0)
 		return r;
 	handler.wake_fd = run->signal_fd;
 	r = apptap_dialog_open(&run->session, &apptap_executor_local, &handler, err);
 	if (r >= 0)
 		r = apptap_dialog_start(run->session, &o->start, &run->output, err);
+	if (r >= 0 && run->job.pid)
+		released = r = apptap_job_release(&run->job, o->command[0], err);
 	if (r >= 0)
 		r = apptap_dialog_run(run->session, err);
 	if (run->session && apptap_dialog_failure(run->session) != APPTAP_FAILURE_NONE)
 		*failure = apptap_dialog_failure(run->session);
-	if (!run->result.is_ready)
+	if (!run->result.is_ready || released < 0)
 		apptap_output_remove(&run->output);
 	else if (r >= 0 && !apptap_output_is_there(&run->output))
 		r = apptap_error_say(err, ENOENT,
@@ -201,6 +233,27 @@ static int capture(struct run *run, struct apptap_options *o, enum apptap_failur
 	apptap_dialog_close(run->session);
 	run->session = NULL;
 	return r;
+}
+
+/* The capture is over; what was started may go on. */
+static void await_job(struct run *run)
+{
+	struct pollfd p = { .fd = run->signal_fd, .events = POLLIN };
+	struct signalfd_siginfo info;
+
+	if (run->job.go_fd >= 0)
+		apptap_job_close(&run->job); /* it never began */
+	while (run->job.pid && !apptap_job_reap(&run->job))
+		if (poll(&p, 1, -1) > 0 && read(run->signal_fd, &info, sizeof(info)) > 0)
+			pass_signal(run, &info);
+}
+
+/* The command's own, unless it went well and we did not. */
+static int exit_code(const struct run *run, int r, enum apptap_failure failure)
+{
+	if (run->job.pid && (r >= 0 || run->job.status))
+		return run->job.status;
+	return r < 0 ? apptap_cmd_exit_code(failure) : APPTAP_EXIT_DONE;
 }
 
 int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err)
@@ -214,6 +267,7 @@ int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err)
 		return APPTAP_EXIT_FAILED;
 	}
 	run->signal_fd = -1;
+	run->job = (struct apptap_job)APPTAP_JOB_NONE;
 	run->result.options = o;
 	/* Opened first: opening a FIFO waits, and must end by Ctrl-C as everywhere. */
 	r = apptap_output_open(&run->output, o->output, err);
@@ -223,6 +277,7 @@ int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err)
 		return r == -EINVAL ? APPTAP_EXIT_USAGE : APPTAP_EXIT_FAILED; /* a terminal */
 	}
 	r = capture(run, o, &failure, err);
+	await_job(run);
 	apptap_terminal_clear();
 	if (r < 0)
 		run->result.error = *err;
@@ -236,5 +291,7 @@ int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err)
 		close(run->signal_fd);
 	free(run->result.conns);
 	free(run->result.warnings);
-	return r < 0 ? apptap_cmd_exit_code(failure) : APPTAP_EXIT_DONE;
+	r = exit_code(run, r, failure);
+	apptap_job_close(&run->job);
+	return r;
 }

@@ -24,6 +24,11 @@ static void print(const struct apptap_event_cleanup *c)
 	printf(" (%" PRIu64 " processes looked at)\n", c->processes_checked);
 	if (c->agents_live)
 		printf("captures that run now: %" PRIu64 ", left alone\n", c->agents_live);
+	printf("cgroups of commands that have ended: ");
+	if (c->cgroups_removed)
+		printf("%" PRIu64 " removed\n", c->cgroups_removed);
+	else
+		printf("none\n");
 	/* sockdiag, the only tier so far, keeps its state in sockets: gone with their process. */
 	printf("kernel rules: none to look for; the tier sockdiag installs none\n");
 }

@@ -135,9 +135,10 @@ int apptap_jsonout_probe(const struct apptap_event_probe *p, FILE *to)
 
 int apptap_jsonout_cleanup(const struct apptap_event_cleanup *c, FILE *to)
 {
-	return put(json_pack("{s:s,s:o,s:o,s:o}", "apptap", APPTAP_VERSION, "processes_checked",
+	return put(json_pack("{s:s,s:o,s:o,s:o,s:o}", "apptap", APPTAP_VERSION, "processes_checked",
 			     number(c->processes_checked), "agents_ended", number(c->agents_ended),
-			     "agents_live", number(c->agents_live)),
+			     "agents_live", number(c->agents_live), "cgroups_removed",
+			     number(c->cgroups_removed)),
 		   to);
 }
 

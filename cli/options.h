@@ -19,6 +19,7 @@ struct apptap_options {
 	enum apptap_action action;
 	struct apptap_start start;
 	const char *output; /* borrowed from argv; "-" is stdout */
+	char **command; /* borrowed from argv, ended by NULL; NULL: none is started */
 	bool local;
 	bool json;
 	bool quiet;

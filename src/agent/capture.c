@@ -6,12 +6,14 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "agent/command.h"
 #include "agent/output.h"
 #include "agent/priority.h"
 #include "base/privilege.h"
 #include "agent/report.h"
 #include "file/sink.h"
 #include "flow/conn.h"
+#include "scope/resolver.h"
 #include "scope/scope_watch.h"
 #include "tier/tier.h"
 #include "wire/conn_record.h"
@@ -25,6 +27,10 @@ _Static_assert(APPTAP_SCOPE_CGROUPS_MAX <= APPTAP_WIRE_CGROUPS_MAX &&
 #define STATUS_MS 250u
 #define STREAM_BATCH_BYTES (4u << 20)
 #define RESCAN_STATUSES 4 /* once a second */
+/* When a command has ended, its last connections say goodbye: until nothing came for so long. */
+#define GOODBYE_NS (100 * APPTAP_NSEC_PER_MSEC)
+#define GOODBYE_MAX_NS (1 * APPTAP_NSEC_PER_SEC)
+#define GOODBYE_TICK_NS (20 * APPTAP_NSEC_PER_MSEC)
 #define RECORDS_PER_FRAME ((size_t)256)
 
 struct apptap_capture {
@@ -40,6 +46,10 @@ struct apptap_capture {
 	struct apptap_scope_watch *watch; /* owned */
 	pid_t pid; /* of a target named so; else 0 */
 	bool pid_ended;
+	pid_t host_pid; /* as it says itself */
+	struct apptap_command_group *group; /* owned; NULL: there is no command */
+	uint64_t tree_ended_ns; /* CLOCK_MONOTONIC; 0: the command, or what it started, runs */
+	uint64_t taken_ns; /* of the latest packet */
 	uint64_t start_ns; /* CLOCK_MONOTONIC, at ready */
 	uint64_t status_ns; /* of the next status */
 	uint64_t end_ns; /* 0: no limit of time */
@@ -72,6 +82,7 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 	if (count_reached(c))
 		return 0;
 	c->taken++;
+	c->taken_ns = c->group ? apptap_clock_ns(CLOCK_MONOTONIC) : 0;
 	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
 	apptap_conn_table_packet(c->conns, &d, pkt->pkttype == PACKET_OUTGOING, pkt->wire_len,
 				 pkt->ts_ns, pkt->uid, NULL);
@@ -125,6 +136,27 @@ static int check_names(const struct apptap_start *cmd, struct apptap_error *err)
 	return 0;
 }
 
+/* What is asked for is the host's child, which waits, and all that it will start. */
+static int take_command(struct apptap_capture *c, const struct apptap_target *target,
+			struct apptap_error *err)
+{
+	pid_t pid = (pid_t)c->cmd.command_pid;
+	char text[sizeof(err->msg) + 64];
+	int r = apptap_command_group_new(&c->group, pid, c->host_pid, &c->scope, err);
+
+	if (r == -EPERM || r == -ESRCH)
+		return r;
+	if (r < 0) {
+		snprintf(text, sizeof(text), "%s: the command's processes are followed instead",
+			 err->msg);
+		warn(c, text);
+		r = apptap_scope_add_process(&c->scope, pid, true, err, "command");
+	}
+	if (r == 0 && target->breadth == APPTAP_BREADTH_APP_ISOLATED_DNS)
+		apptap_resolver_add(&c->scope, APPTAP_RESOLV_CONF, warn, c);
+	return r < 0 ? r : apptap_scope_watch_new(&c->watch, target, 0, &c->scope, warn, c, err);
+}
+
 static int resolve(struct apptap_capture *c, struct apptap_error *err)
 {
 	uid_t uids[APPTAP_WIRE_UIDS_MAX];
@@ -141,6 +173,8 @@ static int resolve(struct apptap_capture *c, struct apptap_error *err)
 	};
 	int r;
 
+	if (c->cmd.command_pid)
+		return take_command(c, &target, err);
 	for (uint32_t i = 0; i < c->cmd.uid_count; i++)
 		uids[i] = c->cmd.uids[i];
 	r = apptap_scope_resolve(&c->scope, &target, &c->pid, warn, c, err);
@@ -279,8 +313,9 @@ static int set_up(struct apptap_capture *c, int file_fd, enum apptap_failure *fa
 	return r;
 }
 
-int apptap_capture_start(struct apptap_capture **out, const struct apptap_start *cmd, int file_fd,
-			 int wire_fd, enum apptap_failure *failure, struct apptap_error *err)
+int apptap_capture_start(struct apptap_capture **out, const struct apptap_start *cmd,
+			 pid_t host_pid, int file_fd, int wire_fd, enum apptap_failure *failure,
+			 struct apptap_error *err)
 {
 	struct apptap_capture *c = calloc(1, sizeof(*c));
 	struct apptap_error drop_err = { 0 };
@@ -296,6 +331,7 @@ int apptap_capture_start(struct apptap_capture **out, const struct apptap_start 
 	c->output = (struct apptap_agent_output)APPTAP_AGENT_OUTPUT_CLOSED;
 	c->wire_fd = wire_fd;
 	c->cmd = *cmd;
+	c->host_pid = host_pid;
 	c->reason = "stopped";
 	if (apptap_priority_raise(&drop_err) < 0)
 		warn(c, drop_err.msg);
@@ -320,9 +356,16 @@ int apptap_capture_wait(const struct apptap_capture *c, struct pollfd p[APPTAP_C
 	uint64_t now = apptap_clock_ns(CLOCK_MONOTONIC);
 	uint64_t next = c->end_ns ? MIN(c->end_ns, c->status_ns) : c->status_ns;
 
+	if (c->tree_ended_ns)
+		next = MIN(next, now + GOODBYE_TICK_NS);
 	p[0] = (struct pollfd){ .fd = c->tier->fd, .events = POLLIN };
 	p[1] = (struct pollfd){ .fd = c->pid_ended ? -1 : apptap_scope_watch_fd(c->watch),
 				.events = POLLIN };
+	if (c->group)
+		p[1] = (struct pollfd){
+			.fd = c->tree_ended_ns ? -1 : apptap_command_group_fd(c->group),
+			.events = POLLPRI,
+		};
 	if (next <= now)
 		return 0;
 	return (int)((next - now + APPTAP_NSEC_PER_MSEC - 1) / APPTAP_NSEC_PER_MSEC);
@@ -382,6 +425,14 @@ static void fail(struct apptap_capture *c, const struct apptap_error *err)
 	c->reason = "failed";
 }
 
+static bool command_is_over(struct apptap_capture *c, uint64_t now)
+{
+	if (!c->tree_ended_ns && apptap_command_group_is_empty(c->group))
+		c->tree_ended_ns = now;
+	return c->tree_ended_ns && (now > MAX(c->tree_ended_ns, c->taken_ns) + GOODBYE_NS ||
+				    now > c->tree_ended_ns + GOODBYE_MAX_NS);
+}
+
 bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_CAPTURE_FDS])
 {
 	uint64_t now = apptap_clock_ns(CLOCK_MONOTONIC);
@@ -399,7 +450,11 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 		c->reason = "duration";
 		return false;
 	}
-	if (p[1].revents)
+	if (c->group && command_is_over(c, now)) {
+		c->reason = "ended";
+		return false;
+	}
+	if (p[1].revents && !c->group)
 		watch_app(c);
 	if (now >= c->status_ns) {
 		struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_STATUS };
@@ -489,5 +544,6 @@ void apptap_capture_free(struct apptap_capture *c)
 		c->tier->ops->close(c->tier);
 	apptap_conn_table_free(c->conns);
 	apptap_scope_watch_free(c->watch);
+	apptap_command_group_free(c->group);
 	free(c);
 }

@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <stdio.h>
 
+#include "scope/cgroup.h"
+
 /* The file /proc/@pid/@name, at most @size - 1 bytes and a NUL. Return: its length, -1. */
 static ssize_t read_proc(pid_t pid, const char *name, char *buf, size_t size)
 {
@@ -81,6 +83,41 @@ static bool has_host(pid_t pid, const char *own_exe)
 	       strncmp(exe, "sudo", 4) == 0;
 }
 
+struct leftovers {
+	const char *own_exe;
+	int root;
+	uint64_t removed;
+};
+
+/* "apptap-PID-NUMBER", made for a command by an agent that is no more. It goes if nothing is in it:
+ * what still runs there was not ours to end. */
+static int remove_leftover(const char *path, const char *name, void *arg)
+{
+	struct leftovers *l = arg;
+	unsigned number;
+	int pid, end = 0;
+
+	if (sscanf(name, "apptap-%d-%8x%n", &pid, &number, &end) != 2 || name[end] ||
+	    is_agent(pid, l->own_exe))
+		return APPTAP_CGROUP_DESCEND;
+	if (unlinkat(l->root, path + 1, AT_REMOVEDIR) == 0)
+		l->removed++;
+	return APPTAP_CGROUP_PASS;
+}
+
+static uint64_t remove_cgroups(const char *own_exe)
+{
+	struct apptap_cgroup_root root = APPTAP_CGROUP_ROOT_CLOSED;
+	struct leftovers l = { .own_exe = own_exe };
+
+	if (apptap_cgroup_root_open(&root, NULL) < 0)
+		return 0;
+	l.root = root.fd;
+	apptap_cgroup_walk(root.fd, remove_leftover, &l);
+	apptap_cgroup_root_close(&root);
+	return l.removed;
+}
+
 int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *err)
 {
 	char own_exe[256];
@@ -107,5 +144,6 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 			out->agents_ended++;
 	}
 	closedir(proc);
+	out->cgroups_removed = remove_cgroups(own_exe);
 	return 0;
 }

@@ -142,6 +142,7 @@ struct apptap_event_probe {
 struct apptap_event_cleanup {
 	uint64_t processes_checked;
 	uint64_t agents_ended;
+	uint64_t cgroups_removed; /* of commands that have ended */
 	uint64_t agents_live; /* of captures that run now: left alone */
 };
 
