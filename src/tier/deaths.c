@@ -90,6 +90,11 @@ void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns)
 	d->lost_ns = now_ns;
 }
 
+bool apptap_deaths_blind(const struct apptap_deaths *d)
+{
+	return d->lost_ns == UINT64_MAX;
+}
+
 int apptap_deaths_since(const struct apptap_deaths *d, const struct apptap_flow *flow,
 			uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT])
 {

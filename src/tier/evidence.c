@@ -11,6 +11,10 @@
  * on another CPU, and have closed its socket within the time that a wake-up takes. */
 #define PROMPT_OUT_NS (500 * APPTAP_NSEC_PER_USEC)
 #define PROMPT_IN_NS (50 * APPTAP_NSEC_PER_USEC)
+/* Less than two processes need to hand a port over: one to wake, read and close, one to bind. */
+#define AT_ONCE_NS (25 * APPTAP_NSEC_PER_USEC)
+
+_Static_assert(PROMPT_IN_NS <= UINT16_MAX, "kept in sixteen bits");
 
 int apptap_owners_new(struct apptap_owners **out, size_t max_flows,
 		      const struct apptap_scope *scope, const struct apptap_deaths *deaths)
@@ -174,7 +178,10 @@ static bool widen_span(struct apptap_entry *e, const struct apptap_span *s)
 			old->has_isn = true;
 			old->isn = s->isn;
 		}
-		old->from_ns = MIN(old->from_ns, s->from_ns);
+		if (s->from_ns < old->from_ns) {
+			old->from_ns = s->from_ns;
+			old->unsure_ns = s->unsure_ns;
+		}
 		old->to_ns = MAX(old->to_ns, s->to_ns);
 		return true;
 	}
@@ -278,6 +285,8 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 	struct apptap_flow port;
 	struct apptap_entry *e;
 
+	if (!s->outgoing && s->asked_ns - span.from_ns > AT_ONCE_NS)
+		span.unsure_ns = (uint16_t)(s->asked_ns - span.from_ns); /* within PROMPT_IN_NS */
 	if (s->is_syn && s->pkt_ns) /* the ring may have lost it */
 		begin_connection(apptap_evidence_get(o, &s->flow), s->pkt_ns, s->isn);
 	if (s->sight == APPTAP_SIGHT_NONE) {

@@ -15,6 +15,7 @@ struct apptap_span {
 	uint32_t isn; /* of the connection that it is known to be about, if has_isn */
 	bool has_isn;
 	bool ours; /* the app's */
+	uint16_t unsure_ns; /* from from_ns on: the answer to what came in took so long */
 	uid_t uid; /* APPTAP_UID_NONE: there was a socket, its owner is forgotten */
 };
 

@@ -158,6 +158,26 @@ static enum apptap_verdict judge_near(const struct apptap_owners *o, const struc
 	return known(s, owner);
 }
 
+/*
+ * @s holds @ts_ns. Where it begins with what came in, a stranger may have got that, have closed,
+ * and have made room for our app before the answer: then its death was told shortly after.
+ */
+static enum apptap_verdict judge_within(const struct apptap_owners *o, const struct apptap_entry *e,
+					const struct apptap_span *s, uint64_t ts_ns,
+					uint64_t now_ns, struct apptap_owner *owner)
+{
+	uint64_t sure_ns = s->from_ns + s->unsure_ns;
+
+	if (s->ours && ts_ns < sure_ns && e->flow.proto == IPPROTO_UDP &&
+	    !apptap_deaths_blind(o->deaths)) {
+		if (fresh(ts_ns, now_ns, UDP_DEATH_NS))
+			return APPTAP_VERDICT_WAIT;
+		if (may_be_others(o, e, s, ts_ns, sure_ns))
+			return APPTAP_VERDICT_UNKNOWN;
+	}
+	return known(s, owner);
+}
+
 static enum apptap_verdict judge_spans(struct apptap_owners *o, struct apptap_entry *e,
 				       const uint64_t *gone_ns, uint64_t ts_ns, uint64_t now_ns,
 				       struct apptap_owner *owner)
@@ -167,7 +187,7 @@ static enum apptap_verdict judge_spans(struct apptap_owners *o, struct apptap_en
 	const struct apptap_span *next = i + 1 < e->span_count ? &e->spans[i + 1] : NULL;
 
 	if (s && ts_ns <= s->to_ns)
-		return known(s, owner);
+		return judge_within(o, e, s, ts_ns, now_ns, owner);
 	if (s && was_last(o, e, gone_ns, s, next, ts_ns)) {
 		if (fresh(ts_ns, now_ns, UDP_DEATH_NS))
 			return APPTAP_VERDICT_WAIT;
