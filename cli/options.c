@@ -331,8 +331,8 @@ static const struct row rows[] = {
 	{ "uid", 0, "UID[,UID]", "these user IDs; may be repeated", take_uid },
 	{ "user", 0, "NAME", "this user", take_user },
 	{ "unit", 0, "NAME", "this service (or other unit) of systemd", take_unit },
-	{ "container", 0, "ID", "this container of docker, podman, CRI-O, containerd", take_container },
-	{ "cgroup", 0, "PATH", "this cgroup of version 2, and what is below it", take_cgroup },
+	{ "container", 0, "ID", "this container: docker, podman, CRI-O, containerd", take_container },
+	{ "cgroup", 0, "PATH", "this cgroup (version 2), and those below it", take_cgroup },
 	{ "whole-device", 0, NULL, "everybody's: no filter at all", take_whole },
 	{ "breadth", 0, "NAME", "app, app+isolated, or app+isolated+dns (default)", take_breadth },
 	{ "strict", 0, NULL, "the same as --breadth app", take_strict },
@@ -393,7 +393,7 @@ void apptap_options_help(FILE *to)
 	      "  apptap 1234 --local -o - | tshark -r -          live\n"
 	      "  apptap -o curl.pcapng -- curl https://example.org\n"
 	      "  apptap --probe --local\n"
-	      "\nExit codes: the command's, if there is one; else 0 done, 1 failed, 2 usage, 3 no tier works here.\n",
+	      "\nExit codes: 0 done, 1 failed, 2 usage, 3 no tier works here; or the COMMAND's.\n",
 	      to);
 }
 
