@@ -40,7 +40,7 @@ int apptap_cmd_cleanup(struct apptap_options *o, struct apptap_error *err)
 						 .event = take_event,
 						 .wake_fd = -1 };
 	struct apptap_dialog *session = NULL;
-	int r = apptap_dialog_open(&session, &apptap_executor_local, &handler, err);
+	int r = apptap_dialog_open(&session, apptap_executor_local, &handler, err);
 
 	if (r >= 0)
 		r = apptap_dialog_ask(session, APPTAP_COMMAND_CLEANUP, err);

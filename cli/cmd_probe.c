@@ -32,7 +32,7 @@ int apptap_cmd_probe(struct apptap_options *o, struct apptap_error *err)
 						 .wake_fd = -1 };
 	struct apptap_dialog *session = NULL;
 	bool works = false;
-	int r = apptap_dialog_open(&session, &apptap_executor_local, &handler, err);
+	int r = apptap_dialog_open(&session, apptap_executor_local, &handler, err);
 
 	if (r >= 0)
 		r = apptap_dialog_ask(session, APPTAP_COMMAND_PROBE, err);

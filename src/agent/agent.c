@@ -125,11 +125,11 @@ static int start(struct agent *a, const struct apptap_start *cmd, enum apptap_fa
 	*failure = APPTAP_FAILURE_OTHER;
 	if (a->capture)
 		return apptap_error_say(err, EALREADY, "the agent captures already");
-	if (!cmd->stream && a->file_fd < 0)
+	if (!cmd->stream && !cmd->no_file && a->file_fd < 0)
 		return apptap_error_say(err, EBADF, "the output's descriptor did not arrive");
 	return apptap_capture_start(&a->capture, cmd, a->host_pid,
-				    cmd->stream ? -1 : apptap_steal_fd(&a->file_fd), a->wire_fd,
-				    failure, err);
+				    cmd->stream || cmd->no_file ? -1 : apptap_steal_fd(&a->file_fd),
+				    a->wire_fd, failure, err);
 }
 
 static void probe(struct agent *a)

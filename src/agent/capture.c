@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "agent/command.h"
+#include "agent/live.h"
 #include "agent/output.h"
 #include "agent/priority.h"
 #include "base/privilege.h"
@@ -39,7 +40,8 @@ struct apptap_capture {
 	struct apptap_scope scope;
 	struct apptap_tier *tier; /* owned */
 	struct apptap_agent_output output;
-	struct apptap_sink *sink; /* owned */
+	struct apptap_sink *sink; /* owned; NULL: no file is wanted */
+	struct apptap_live *live; /* owned; NULL: nothing live is wanted */
 	struct apptap_conn_table *conns; /* owned */
 	const char *interfaces[APPTAP_WIRE_INTERFACES_MAX];
 	struct apptap_start cmd;
@@ -76,8 +78,9 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 		       struct apptap_error *err)
 {
 	struct apptap_capture *c = apptap_container_of(consumer, struct apptap_capture, consumer);
+	const struct apptap_conn *conn;
 	struct apptap_dissect d;
-	int r;
+	int r = 0;
 
 	if (count_reached(c))
 		return 0;
@@ -85,8 +88,11 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 	c->taken_ns = c->group ? apptap_clock_ns(CLOCK_MONOTONIC) : 0;
 	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
 	apptap_conn_table_packet(c->conns, &d, pkt->pkttype == PACKET_OUTGOING, pkt->wire_len,
-				 pkt->ts_ns, pkt->uid, NULL);
-	r = apptap_sink_packet(c->sink, pkt, err);
+				 pkt->ts_ns, pkt->uid, &conn);
+	if (c->live)
+		r = apptap_live_packet(c->live, pkt, conn, err);
+	if (r >= 0 && c->sink)
+		r = apptap_sink_packet(c->sink, pkt, err);
 	/* A stream's buffer is memory: a tier that hands over a whole ring at once must not fill
 	 * it. */
 	if (r >= 0 && c->cmd.stream &&
@@ -98,9 +104,11 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 static int take_flush(struct apptap_consumer *consumer, struct apptap_error *err)
 {
 	struct apptap_capture *c = apptap_container_of(consumer, struct apptap_capture, consumer);
-	int r = apptap_sink_flush(c->sink, err);
+	int r = c->live ? apptap_live_flush(c->live, err) : 0;
 
-	return r < 0 ? r : apptap_agent_output_flush(&c->output, err);
+	if (r >= 0 && c->sink)
+		r = apptap_sink_flush(c->sink, err);
+	return r < 0 || !c->sink ? r : apptap_agent_output_flush(&c->output, err);
 }
 
 static const char *ifname(void *arg, int32_t ifindex)
@@ -123,7 +131,7 @@ static int check_names(const struct apptap_start *cmd, struct apptap_error *err)
 {
 	static const char *const breadths[] = { "app", "app+isolated", "app+isolated+dns" };
 	static const char *const formats[] = { "pcap", "pcap-nano", "pcapng" };
-	bool breadth = !cmd->breadth[0], format = false;
+	bool breadth = !cmd->breadth[0], format = cmd->no_file;
 
 	for (size_t i = 0; i < 3; i++) {
 		breadth |= strcmp(cmd->breadth, breadths[i]) == 0;
@@ -252,6 +260,20 @@ static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error 
 	return r < 0 ? r : apptap_agent_output_flush(&c->output, err);
 }
 
+static int open_live(struct apptap_capture *c, struct apptap_error *err)
+{
+	struct apptap_live_config cfg = {
+		.wire_fd = c->wire_fd,
+		.packets = c->cmd.live_packets,
+		.connections = c->cmd.live_connections,
+		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
+		.ifname = ifname,
+		.ifname_arg = c,
+	};
+
+	return cfg.packets || cfg.connections ? apptap_live_new(&c->live, &cfg, err) : 0;
+}
+
 static void report_ready(struct apptap_capture *c)
 {
 	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_READY };
@@ -305,7 +327,9 @@ static int set_up(struct apptap_capture *c, int file_fd, enum apptap_failure *fa
 	r = resolve(c, err);
 	if (r >= 0)
 		r = open_tier(c, failure, err);
-	if (r < 0)
+	if (r >= 0)
+		r = open_live(c, err);
+	if (r < 0 || c->cmd.no_file)
 		return r;
 	r = open_sink(c, apptap_steal_fd(&fd), err);
 	if (r < 0)
@@ -381,8 +405,8 @@ static void fill_counters(const struct apptap_capture *c, struct apptap_wire_cou
 		end = (apptap_clock_ns(CLOCK_MONOTONIC) - c->start_ns) / APPTAP_NSEC_PER_MSEC;
 	*out = (struct apptap_wire_counters){
 		.elapsed_ms = end,
-		.packets = apptap_sink_records(c->sink),
-		.bytes = apptap_sink_bytes(c->sink),
+		.packets = c->sink ? apptap_sink_records(c->sink) : c->taken,
+		.bytes = c->sink ? apptap_sink_bytes(c->sink) : 0,
 		.connections = apptap_conn_table_total(c->conns),
 		.seen = t.seen,
 		.kept = t.kept,
@@ -468,26 +492,6 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 	return true;
 }
 
-static void to_record(const struct apptap_conn *conn, struct apptap_conn_record *out)
-{
-	*out = (struct apptap_conn_record){
-		.lport = conn->flow.lport,
-		.rport = conn->flow.rport,
-		.proto = conn->flow.proto,
-		.ip = conn->flow.family == AF_INET ? 4 : 6,
-		.tcp_flags = conn->tcp_flags,
-		.uid = conn->uid,
-		.first_ns = conn->first_ns,
-		.last_ns = conn->last_ns,
-		.packets_out = conn->packets_out,
-		.packets_in = conn->packets_in,
-		.bytes_out = conn->bytes_out,
-		.bytes_in = conn->bytes_in,
-	};
-	memcpy(out->laddr, conn->flow.laddr.b, 16);
-	memcpy(out->raddr, conn->flow.raddr.b, 16);
-}
-
 /* Several frames, so that none is too large. Return: records sent. */
 static uint64_t report_connections(const struct apptap_capture *c)
 {
@@ -501,7 +505,7 @@ static uint64_t report_connections(const struct apptap_capture *c)
 		for (size_t k = 0; k < n; k++) {
 			struct apptap_conn_record record;
 
-			to_record(apptap_conn_table_get(c->conns, i + k), &record);
+			apptap_live_record(apptap_conn_table_get(c->conns, i + k), &record);
 			apptap_conn_record_encode(&record, buf + k * APPTAP_CONN_RECORD_BYTES);
 		}
 		i += n;
@@ -522,8 +526,9 @@ void apptap_capture_finish(struct apptap_capture *c)
 	if (!c->failed.code && c->tier->ops->drain(c->tier, &c->consumer, &err) < 0)
 		fail(c, &err);
 	c->tier->ops->counters(c->tier, &t);
-	if (!c->failed.code && (apptap_sink_finish(c->sink, t.seen, t.dropped_kernel, &err) < 0 ||
-				apptap_agent_output_flush(&c->output, &err) < 0))
+	if (!c->failed.code && c->sink &&
+	    (apptap_sink_finish(c->sink, t.seen, t.dropped_kernel, &err) < 0 ||
+	     apptap_agent_output_flush(&c->output, &err) < 0))
 		fail(c, &err);
 	ev.done.connections_listed = report_connections(c);
 	fill_counters(c, &ev.done.counters);
@@ -539,6 +544,7 @@ void apptap_capture_free(struct apptap_capture *c)
 	if (!c)
 		return;
 	apptap_sink_free(c->sink);
+	apptap_live_free(c->live);
 	apptap_agent_output_close(&c->output);
 	if (c->tier)
 		c->tier->ops->close(c->tier);

@@ -178,12 +178,24 @@ static int take_hello(struct apptap_dialog *s, const struct apptap_frame *frame,
 	return 0;
 }
 
-static int take_frame(struct apptap_dialog *s, const struct apptap_frame *frame,
-		      struct apptap_error *err)
+static int take_connections(struct apptap_dialog *s, const struct apptap_frame *frame,
+			    struct apptap_error *err)
 {
 	struct apptap_view v = frame->body;
 	struct apptap_conn_record record;
 
+	while (apptap_conn_record_take(&v, &record)) {
+		if (!frame->flags && s->h.connection)
+			s->h.connection(s->h.arg, &record);
+		else if (frame->flags && s->h.news)
+			s->h.news(s->h.arg, &record, frame->flags & APPTAP_FRAME_ENDED);
+	}
+	return v.left ? apptap_error_say(err, EPROTO, "the agent sent a damaged connection") : 0;
+}
+
+static int take_frame(struct apptap_dialog *s, const struct apptap_frame *frame,
+		      struct apptap_error *err)
+{
 	if (s->state == GREETING)
 		return take_hello(s, frame, err);
 	switch (frame->type) {
@@ -192,11 +204,10 @@ static int take_frame(struct apptap_dialog *s, const struct apptap_frame *frame,
 	case APPTAP_FRAME_DATA:
 		return take_data(s, frame, err);
 	case APPTAP_FRAME_CONNECTIONS:
-		while (apptap_conn_record_take(&v, &record))
-			if (s->h.connection)
-				s->h.connection(s->h.arg, &record);
-		if (!v.left)
-			return 0;
+		return take_connections(s, frame, err);
+	case APPTAP_FRAME_PACKETS:
+		if (s->h.packets)
+			return s->h.packets(s->h.arg, frame->body, err);
 	}
 	return apptap_error_say(err, EPROTO, "the agent sent a frame that makes no sense (type %u)",
 				frame->type);
@@ -375,10 +386,11 @@ int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
 	int r;
 
 	s->output = output;
+	start->no_file = !output;
 	/* A pipe is written here: its reader may be slow, and the agent must not wait for it. */
-	start->stream = !s->can_pass || output->is_pipe;
+	start->stream = output && (!s->can_pass || output->is_pipe);
 	cmd.start = *start;
-	r = send_command(s, &cmd, start->stream ? -1 : output->fd, err);
+	r = send_command(s, &cmd, output && !start->stream ? output->fd : -1, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	s->state = ASKED;

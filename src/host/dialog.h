@@ -13,7 +13,12 @@ struct apptap_dialog;
 struct apptap_dialog_handler {
 	void *arg;
 	void (*event)(void *arg, const struct apptap_wire_event *ev); /* borrowed for the call */
-	void (*connection)(void *arg, const struct apptap_conn_record *conn);
+	void (*connection)(void *arg,
+			   const struct apptap_conn_record *conn); /* of the final list */
+	/* start->live_connections: @conn has just begun, or ended; start->live_packets: records of
+	 * wire/packet_record.h; -errno ends the conversation */
+	void (*news)(void *arg, const struct apptap_conn_record *conn, bool ended);
+	int (*packets)(void *arg, struct apptap_view records, struct apptap_error *err);
 	void (*log)(void *arg, const char *line); /* the agent's diagnostics, made clean */
 	int wake_fd; /* -1: none; borrowed */
 	void (*wake)(void *arg); /* wake_fd can be read: the owner does so, and may call stop */
@@ -25,8 +30,8 @@ int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *execu
 
 /*
  * Captures as @start says into @output (borrowed until close): hands its descriptor over where that
- * can be done, else receives the bytes. start->stream is set accordingly. Returns when packets are
- * being captured.
+ * can be done, else receives the bytes; NULL: there is no file. start->stream and no_file are set
+ * accordingly. Returns when packets are being captured.
  */
 int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
 			struct apptap_output *output, struct apptap_error *err);

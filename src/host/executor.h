@@ -47,7 +47,12 @@ struct apptap_executor {
 	bool is_remote; /* the target has another clock, and a link that can be cut */
 };
 
-extern struct apptap_executor apptap_executor_local; /* this machine; as root, or by sudo -n */
+/* This machine, where the agent is this very program; as root, or by sudo -n. */
+extern struct apptap_executor *const apptap_executor_local;
+
+/* The same with another program as the agent: for a library, whose own program is somebody's. */
+int apptap_executor_local_new(struct apptap_executor **out, const char *program, bool never_sudo,
+			      struct apptap_error *err);
 
 void apptap_executor_free(struct apptap_executor *x); /* NULL and the local one are fine */
 
