@@ -10,6 +10,7 @@
 #include "host/run.h"
 #include "result.h"
 #include "terminal.h"
+#include "where.h"
 
 struct command {
 	struct apptap_run run;
@@ -76,6 +77,17 @@ static void begin_job(struct command *c)
 		apptap_run_stop(&c->run);
 }
 
+static void say_scope(const struct apptap_event_ready *now, const struct apptap_options *o)
+{
+	char part[768];
+
+	if (o->quiet)
+		return;
+	apptap_terminal_say("what is captured has changed:");
+	for (uint32_t i = 0; say_part(now, i, part, sizeof(part)); i++)
+		apptap_terminal_line("  %s", part);
+}
+
 static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
 	struct command *c = arg;
@@ -84,6 +96,9 @@ static void take_event(void *arg, const struct apptap_wire_event *ev)
 	case APPTAP_WIRE_EVENT_READY:
 		say_ready(&ev->ready, c->options);
 		begin_job(c);
+		break;
+	case APPTAP_WIRE_EVENT_SCOPE:
+		say_scope(&ev->ready, c->options);
 		break;
 	case APPTAP_WIRE_EVENT_STATUS:
 		if (!c->options->quiet && !c->job.pid) /* the terminal is the command's */
@@ -162,6 +177,7 @@ static int catch_signals(struct command *c, struct apptap_error *err)
 /* Everything from the first signal that could come to the last byte of the file. */
 static int capture(struct command *c, struct apptap_options *o, struct apptap_error *err)
 {
+	struct apptap_executor *executor = NULL;
 	int r = o->command ? apptap_job_hold(&c->job, o->command, err) : 0;
 
 	o->start.command_pid = (uint32_t)c->job.pid;
@@ -176,7 +192,12 @@ static int capture(struct command *c, struct apptap_options *o, struct apptap_er
 		.wake_fd = c->signal_fd,
 		.wake = take_signal,
 	};
-	r = apptap_run_go(&c->run, apptap_executor_local, &o->start, err);
+	r = apptap_where_open(&executor, o, err);
+	if (r >= 0)
+		r = apptap_run_go(&c->run, executor, &o->start, err);
+	else
+		apptap_output_remove(&c->run.output);
+	apptap_executor_free(executor);
 	if (!c->job_err.code)
 		return r;
 	apptap_output_remove(&c->run.output);

@@ -123,10 +123,35 @@ static int take_local(struct apptap_options *o, const char *arg, struct apptap_e
 
 static int take_device(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	(void)o;
+	if (!arg[0])
+		return usage(err, "'adb devices -l' lists them", "%s", "--device names no device");
+	o->device = arg;
+	return 0;
+}
+
+static int take_ssh(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	if (!arg[0] || arg[0] == '-')
+		return usage(err, "--ssh root@host", "'%s' is nowhere that ssh could go", arg);
+	o->ssh = arg;
+	return 0;
+}
+
+static int take_android_user(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	uint64_t user;
+
+	if (strcmp(arg, "all") != 0 && !parse_number(arg, strlen(arg), 42948, &user))
+		return usage(err, "a number, or all", "'%s' is no user of Android", arg);
+	return copy(o->start.android_user, sizeof(o->start.android_user), arg, "the user", err);
+}
+
+static int take_keep_agent(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
 	(void)arg;
-	return usage(err, "capture on this machine with --local", "%s",
-		     "capturing on a device over adb is not there yet");
+	(void)err;
+	o->keep_agent = true;
+	return 0;
 }
 
 static int take_output(struct apptap_options *o, const char *arg, struct apptap_error *err)
@@ -327,9 +352,17 @@ static int take_agent(struct apptap_options *o, const char *arg, struct apptap_e
 	return 0;
 }
 
+static int take_agent_once(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_AGENT_ONCE;
+	return 0;
+}
+
 /* clang-format off */
 static const struct row rows[] = {
-	{ NULL, 0, NULL, "Whose traffic (TARGET is a process name or a PID)", NULL },
+	{ NULL, 0, NULL, "Whose traffic (TARGET: a package, a process name or a PID)", NULL },
 	{ "uid", 0, "UID[,UID]", "these user IDs; may be repeated", take_uid },
 	{ "user", 0, "NAME", "this user", take_user },
 	{ "unit", 0, "NAME", "this service (or other unit) of systemd", take_unit },
@@ -340,7 +373,11 @@ static const struct row rows[] = {
 	{ "strict", 0, NULL, "the same as --breadth app", take_strict },
 	{ "no-dns", 0, NULL, "the same as --breadth app+isolated", take_no_dns },
 	{ NULL, 0, NULL, "Where", NULL },
+	{ "device", 0, "SERIAL", "on this Android device, by adb (default: the only one)", take_device },
+	{ "ssh", 0, "USER@HOST", "on this Linux machine, by ssh", take_ssh },
 	{ "local", 0, NULL, "on this machine", take_local },
+	{ "android-user", 0, "N", "of this user or work profile only; or all (default: 0)", take_android_user },
+	{ "keep-agent", 0, NULL, "leave the agent there: the next start is faster", take_keep_agent },
 	{ "interface", 'i', "IF", "on this interface only; may be repeated", take_interface },
 	{ "tier", 0, "NAME", "how: auto (default), sockdiag, nflog, bpf", take_tier },
 	{ NULL, 0, NULL, "Into which file", NULL },
@@ -362,7 +399,7 @@ static const struct row rows[] = {
 	{ "help", 'h', NULL, "this text", take_help },
 	{ "version", 'V', NULL, "the version", take_version },
 	{ "agent", 0, NULL, NULL, take_agent },
-	{ "device", 0, "SERIAL", NULL, take_device },
+	{ "agent-once", 0, NULL, NULL, take_agent_once },
 	{ "nflog-group", 0, "N", NULL, take_nflog_group },
 };
 /* clang-format on */
@@ -370,7 +407,7 @@ static const struct row rows[] = {
 void apptap_options_help(FILE *to)
 {
 	fputs("Capture the traffic of one application.\n\n"
-	      "  apptap TARGET --local -o FILE [options]\n"
+	      "  apptap TARGET [--device SERIAL | --ssh USER@HOST | --local] -o FILE [options]\n"
 	      "  apptap -o FILE [options] -- COMMAND [arguments]\n",
 	      to);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -390,6 +427,7 @@ void apptap_options_help(FILE *to)
 		fprintf(to, "  %-24s %s\n", left, rows[i].help);
 	}
 	fputs("\nExamples:\n"
+	      "  apptap com.example.app -o app.pcap              on the attached phone\n"
 	      "  apptap firefox --local -o firefox.pcapng        until Ctrl-C\n"
 	      "  apptap --user www-data --local -o web.pcap -d 60\n"
 	      "  apptap 1234 --local -o - | tshark -r -          live\n"
@@ -421,9 +459,13 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 	if (o->command && !o->command[0])
 		return usage(err, "apptap -o FILE -- COMMAND ARGUMENTS", "%s",
 			     "there is no command behind --");
-	if (!o->local && !o->command) /* that is started here, where else */
-		return usage(err, "add --local to capture on this machine", "%s",
-			     "capturing on a device over adb is not there yet");
+	if (o->command && (o->device || o->ssh))
+		return usage(err, "leave --device and --ssh away", "%s",
+			     "a command is started on this machine");
+	o->local |= o->command != NULL;
+	if (o->local + (o->device != NULL) + (o->ssh != NULL) > 1)
+		return usage(err, "give one of --device, --ssh, --local", "%s",
+			     "it cannot be on several machines at once");
 	if (o->quiet && o->verbose)
 		return usage(err, "give one of them", "%s", "-q and -v contradict each other");
 	if (o->action != APPTAP_ACTION_CAPTURE)

@@ -14,6 +14,8 @@
 #include "agent/report.h"
 #include "file/sink.h"
 #include "flow/conn.h"
+#include "scope/android.h"
+#include "scope/isolated.h"
 #include "scope/resolver.h"
 #include "scope/scope_watch.h"
 #include "tier/tier.h"
@@ -46,6 +48,7 @@ struct apptap_capture {
 	const char *interfaces[APPTAP_WIRE_INTERFACES_MAX];
 	struct apptap_start cmd;
 	struct apptap_scope_watch *watch; /* owned */
+	struct apptap_isolated *isolated; /* owned; NULL but on Android */
 	pid_t pid; /* of a target named so; else 0 */
 	bool pid_ended;
 	pid_t host_pid; /* as it says itself */
@@ -171,6 +174,7 @@ static int resolve(struct apptap_capture *c, struct apptap_error *err)
 	struct apptap_target target = {
 		.name = c->cmd.name[0] ? c->cmd.name : NULL,
 		.user = c->cmd.user[0] ? c->cmd.user : NULL,
+		.android_user = c->cmd.android_user[0] ? c->cmd.android_user : NULL,
 		.uids = c->cmd.uid_count ? uids : NULL,
 		.uid_count = c->cmd.uid_count,
 		.whole_device = c->cmd.whole_device,
@@ -188,7 +192,14 @@ static int resolve(struct apptap_capture *c, struct apptap_error *err)
 	r = apptap_scope_resolve(&c->scope, &target, &c->pid, warn, c, err);
 	if (r < 0)
 		return r;
-	return apptap_scope_watch_new(&c->watch, &target, c->pid, &c->scope, warn, c, err);
+	r = apptap_scope_watch_new(&c->watch, &target, c->pid, &c->scope, warn, c, err);
+	if (r < 0 || !apptap_android_here() || target.whole_device ||
+	    target.breadth == APPTAP_BREADTH_APP)
+		return r;
+	r = apptap_isolated_new(&c->isolated, &c->scope, target.name, err);
+	if (r >= 0)
+		apptap_isolated_rescan(c->isolated); /* those that run already */
+	return r;
 }
 
 static int open_tier(struct apptap_capture *c, enum apptap_failure *failure,
@@ -274,9 +285,10 @@ static int open_live(struct apptap_capture *c, struct apptap_error *err)
 	return cfg.packets || cfg.connections ? apptap_live_new(&c->live, &cfg, err) : 0;
 }
 
-static void report_ready(struct apptap_capture *c)
+/* READY, or SCOPE: what the capture is about has changed since. */
+static void report_scope(struct apptap_capture *c, enum apptap_wire_event_type type)
 {
-	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_READY };
+	struct apptap_wire_event ev = { .type = type };
 	struct apptap_event_ready *ready = &ev.ready;
 
 	snprintf(ready->tier, sizeof(ready->tier), "%s", c->tier->ops->name);
@@ -370,7 +382,7 @@ int apptap_capture_start(struct apptap_capture **out, const struct apptap_start 
 	c->status_ns = c->start_ns + STATUS_MS * APPTAP_NSEC_PER_MSEC;
 	if (cmd->duration_ms)
 		c->end_ns = c->start_ns + cmd->duration_ms * APPTAP_NSEC_PER_MSEC;
-	report_ready(c);
+	report_scope(c, APPTAP_WIRE_EVENT_READY);
 	*out = c;
 	return 0;
 }
@@ -423,12 +435,17 @@ static void fill_counters(const struct apptap_capture *c, struct apptap_wire_cou
 static void watch_app(struct apptap_capture *c)
 {
 	struct apptap_error err = { 0 };
+	bool rescoped;
 	pid_t pids[16];
 	char text[160];
 
 	apptap_scope_watch_rescan(c->watch, pids, ARRAY_SIZE(pids)); /* says itself what is odd */
-	if (apptap_scope_watch_rescoped(c->watch) && c->tier->ops->rescope &&
-	    c->tier->ops->rescope(c->tier, &err) < 0)
+	rescoped = apptap_scope_watch_rescoped(c->watch);
+	if (c->isolated && apptap_isolated_rescan(c->isolated)) {
+		report_scope(c, APPTAP_WIRE_EVENT_SCOPE);
+		rescoped = true;
+	}
+	if (rescoped && c->tier->ops->rescope && c->tier->ops->rescope(c->tier, &err) < 0)
 		warn(c, err.msg);
 	if (!apptap_scope_watch_event(c->watch))
 		return;
@@ -551,5 +568,6 @@ void apptap_capture_free(struct apptap_capture *c)
 	apptap_conn_table_free(c->conns);
 	apptap_scope_watch_free(c->watch);
 	apptap_command_group_free(c->group);
+	apptap_isolated_free(c->isolated);
 	free(c);
 }

@@ -229,7 +229,7 @@ static _Noreturn void guard(struct apptap_command_group *g, int pipe_fd)
 		if (fd != pipe_fd && fd != g->root.fd)
 			close(fd);
 	setpriority(PRIO_PROCESS, 0, 0);
-	prctl(PR_SET_NAME, "apptap-guardian");
+	prctl(PR_SET_NAME, APPTAP_GUARDIAN_COMM);
 	while (read(pipe_fd, &byte, 1) < 0 && errno == EINTR)
 		;
 	remove_group(g);

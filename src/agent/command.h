@@ -4,6 +4,8 @@
 
 #include "scope/scope.h"
 
+#define APPTAP_GUARDIAN_COMM "apptap-guardian"
+
 struct apptap_command_group;
 
 /*
