@@ -69,6 +69,12 @@ static void say_ready(const struct apptap_event_ready *ready, const struct appta
 			    ready->tier, apptap_output_name(o));
 	for (uint32_t i = 1; say_part(ready, i, more, sizeof(more)); i++)
 		apptap_terminal_line("  and %s", more);
+	if (ready->netns[0])
+		apptap_terminal_line("  in the network namespace of %s%s",
+				     strspn(ready->netns, "0123456789") == strlen(ready->netns)
+					     ? "process "
+					     : "",
+				     ready->netns);
 }
 
 static void begin_job(struct command *c)

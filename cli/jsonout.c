@@ -104,6 +104,7 @@ int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 	json_object_set_new(o, "tier", got->is_ready ? text(got->ready.tier) : json_null());
 	json_object_set_new(o, "uids", uids);
 	json_object_set_new(o, "cgroups", cgroups);
+	json_object_set_new(o, "netns", got->ready.netns[0] ? text(got->ready.netns) : json_null());
 	json_object_set_new(o, "whole_device", json_boolean(start->whole_device));
 	json_object_set_new(o, "path", text(r->options->output));
 	json_object_set_new(o, "format", text(start->format));

@@ -234,6 +234,11 @@ static int take_no_dns(struct apptap_options *o, const char *arg, struct apptap_
 	return take_breadth(o, "app+isolated", err);
 }
 
+static int take_netns(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	return copy(o->start.netns, sizeof(o->start.netns), arg, "the network namespace", err);
+}
+
 static int take_interface(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	uint32_t n = o->start.interface_count;
@@ -378,6 +383,7 @@ static const struct row rows[] = {
 	{ "local", 0, NULL, "on this machine", take_local },
 	{ "android-user", 0, "N", "of this user or work profile only; or all (default: 0)", take_android_user },
 	{ "keep-agent", 0, NULL, "leave the agent there: the next start is faster", take_keep_agent },
+	{ "netns", 0, "PATH|PID", "in this network namespace; default: the target's own", take_netns },
 	{ "interface", 'i', "IF", "on this interface only; may be repeated", take_interface },
 	{ "tier", 0, "NAME", "how: auto (default), sockdiag, nflog, bpf", take_tier },
 	{ NULL, 0, NULL, "Into which file", NULL },

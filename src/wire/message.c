@@ -79,6 +79,7 @@ static const struct field ready_fields[] = {
 	TEXT_FIELD(struct apptap_event_ready, tier),
 	NUMBER_FIELD(struct apptap_event_ready, linktype, UINT16_MAX),
 	FLAG_FIELD(struct apptap_event_ready, whole_device),
+	TEXT_FIELD(struct apptap_event_ready, netns),
 	{ 0 },
 };
 

@@ -107,6 +107,7 @@ struct apptap_wire_process {
 
 struct apptap_event_ready {
 	char tier[16];
+	char netns[APPTAP_WIRE_PATH_BYTES]; /* the one entered: a path, name or PID; "": none */
 	uint32_t linktype;
 	bool whole_device;
 	struct apptap_wire_uid uids[APPTAP_WIRE_UIDS_MAX];
