@@ -96,7 +96,7 @@ static bool is_unaccepted(uint8_t state)
 /*
  * What the kernel means (kernel.md, "SOCK_DIAG"): TIME_WAIT, SYN_RECV and orphans past FIN_WAIT1
  * say UID 0 and inode 0, which is "unknown", never root. A connection that nobody accepted yet has
- * no inode, and its listener's UID; on older kernels (5.10 to 6.12 seen, tests/vm) 0 as well.
+ * no inode, and its listener's UID; on older kernels (5.10, 6.1, 6.12: tests/vm) 0 as well.
  */
 static void judge_user(const struct inet_diag_msg *d, uint8_t proto, struct apptap_sighting *out)
 {

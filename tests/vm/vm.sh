@@ -12,6 +12,7 @@ shift 2
 tree=$kernels/$version
 work=$(mktemp -d)
 fs_pid=
+# shellcheck disable=SC2317 # it is the trap's
 end() {
 	[ -z "$fs_pid" ] || kill "$fs_pid" 2>/dev/null || :
 	rm -rf "$work"
@@ -83,7 +84,7 @@ sleep 0.2
 echo o >/proc/sysrq-trigger
 sleep 60
 I
-(cd "$work/root" && find . | busybox cpio -o -H newc 2>/dev/null | gzip -1) >"$work/initrd"
+(cd "$work/root" && find . | cpio --quiet -o -H newc 2>/dev/null | gzip -1) >"$work/initrd"
 
 /usr/lib/qemu/virtiofsd --socket-path="$work/fs" -o source=/ -o sandbox=chroot -o cache=always \
 	>"$work/fs.log" 2>&1 &
