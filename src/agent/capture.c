@@ -6,12 +6,17 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "agent/command.h"
+#include "agent/live.h"
 #include "agent/output.h"
 #include "agent/priority.h"
 #include "base/privilege.h"
 #include "agent/report.h"
 #include "file/sink.h"
 #include "flow/conn.h"
+#include "scope/android.h"
+#include "scope/isolated.h"
+#include "scope/resolver.h"
 #include "scope/scope_watch.h"
 #include "tier/tier.h"
 #include "wire/conn_record.h"
@@ -25,6 +30,10 @@ _Static_assert(APPTAP_SCOPE_CGROUPS_MAX <= APPTAP_WIRE_CGROUPS_MAX &&
 #define STATUS_MS 250u
 #define STREAM_BATCH_BYTES (4u << 20)
 #define RESCAN_STATUSES 4 /* once a second */
+/* When a command has ended, its last connections say goodbye: until nothing came for so long. */
+#define GOODBYE_NS (100 * APPTAP_NSEC_PER_MSEC)
+#define GOODBYE_MAX_NS (1 * APPTAP_NSEC_PER_SEC)
+#define GOODBYE_TICK_NS (20 * APPTAP_NSEC_PER_MSEC)
 #define RECORDS_PER_FRAME ((size_t)256)
 
 struct apptap_capture {
@@ -33,13 +42,19 @@ struct apptap_capture {
 	struct apptap_scope scope;
 	struct apptap_tier *tier; /* owned */
 	struct apptap_agent_output output;
-	struct apptap_sink *sink; /* owned */
+	struct apptap_sink *sink; /* owned; NULL: no file is wanted */
+	struct apptap_live *live; /* owned; NULL: nothing live is wanted */
 	struct apptap_conn_table *conns; /* owned */
 	const char *interfaces[APPTAP_WIRE_INTERFACES_MAX];
 	struct apptap_start cmd;
 	struct apptap_scope_watch *watch; /* owned */
+	struct apptap_isolated *isolated; /* owned; NULL but on Android */
 	pid_t pid; /* of a target named so; else 0 */
 	bool pid_ended;
+	pid_t host_pid; /* as it says itself */
+	struct apptap_command_group *group; /* owned; NULL: there is no command */
+	uint64_t tree_ended_ns; /* CLOCK_MONOTONIC; 0: the command, or what it started, runs */
+	uint64_t taken_ns; /* of the latest packet */
 	uint64_t start_ns; /* CLOCK_MONOTONIC, at ready */
 	uint64_t status_ns; /* of the next status */
 	uint64_t end_ns; /* 0: no limit of time */
@@ -66,16 +81,21 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 		       struct apptap_error *err)
 {
 	struct apptap_capture *c = apptap_container_of(consumer, struct apptap_capture, consumer);
+	const struct apptap_conn *conn;
 	struct apptap_dissect d;
-	int r;
+	int r = 0;
 
 	if (count_reached(c))
 		return 0;
 	c->taken++;
+	c->taken_ns = c->group ? apptap_clock_ns(CLOCK_MONOTONIC) : 0;
 	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
 	apptap_conn_table_packet(c->conns, &d, pkt->pkttype == PACKET_OUTGOING, pkt->wire_len,
-				 pkt->ts_ns, pkt->uid, NULL);
-	r = apptap_sink_packet(c->sink, pkt, err);
+				 pkt->ts_ns, pkt->uid, &conn);
+	if (c->live)
+		r = apptap_live_packet(c->live, pkt, conn, err);
+	if (r >= 0 && c->sink)
+		r = apptap_sink_packet(c->sink, pkt, err);
 	/* A stream's buffer is memory: a tier that hands over a whole ring at once must not fill
 	 * it. */
 	if (r >= 0 && c->cmd.stream &&
@@ -87,9 +107,11 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 static int take_flush(struct apptap_consumer *consumer, struct apptap_error *err)
 {
 	struct apptap_capture *c = apptap_container_of(consumer, struct apptap_capture, consumer);
-	int r = apptap_sink_flush(c->sink, err);
+	int r = c->live ? apptap_live_flush(c->live, err) : 0;
 
-	return r < 0 ? r : apptap_agent_output_flush(&c->output, err);
+	if (r >= 0 && c->sink)
+		r = apptap_sink_flush(c->sink, err);
+	return r < 0 || !c->sink ? r : apptap_agent_output_flush(&c->output, err);
 }
 
 static const char *ifname(void *arg, int32_t ifindex)
@@ -112,7 +134,7 @@ static int check_names(const struct apptap_start *cmd, struct apptap_error *err)
 {
 	static const char *const breadths[] = { "app", "app+isolated", "app+isolated+dns" };
 	static const char *const formats[] = { "pcap", "pcap-nano", "pcapng" };
-	bool breadth = !cmd->breadth[0], format = false;
+	bool breadth = !cmd->breadth[0], format = cmd->no_file;
 
 	for (size_t i = 0; i < 3; i++) {
 		breadth |= strcmp(cmd->breadth, breadths[i]) == 0;
@@ -125,12 +147,34 @@ static int check_names(const struct apptap_start *cmd, struct apptap_error *err)
 	return 0;
 }
 
+/* What is asked for is the host's child, which waits, and all that it will start. */
+static int take_command(struct apptap_capture *c, const struct apptap_target *target,
+			struct apptap_error *err)
+{
+	pid_t pid = (pid_t)c->cmd.command_pid;
+	char text[sizeof(err->msg) + 64];
+	int r = apptap_command_group_new(&c->group, pid, c->host_pid, &c->scope, err);
+
+	if (r == -EPERM || r == -ESRCH)
+		return r;
+	if (r < 0) {
+		snprintf(text, sizeof(text), "%s: the command's processes are followed instead",
+			 err->msg);
+		warn(c, text);
+		r = apptap_scope_add_process(&c->scope, pid, true, err, "command");
+	}
+	if (r == 0 && target->breadth == APPTAP_BREADTH_APP_ISOLATED_DNS)
+		apptap_resolver_add(&c->scope, APPTAP_RESOLV_CONF, warn, c);
+	return r < 0 ? r : apptap_scope_watch_new(&c->watch, target, 0, &c->scope, warn, c, err);
+}
+
 static int resolve(struct apptap_capture *c, struct apptap_error *err)
 {
 	uid_t uids[APPTAP_WIRE_UIDS_MAX];
 	struct apptap_target target = {
 		.name = c->cmd.name[0] ? c->cmd.name : NULL,
 		.user = c->cmd.user[0] ? c->cmd.user : NULL,
+		.android_user = c->cmd.android_user[0] ? c->cmd.android_user : NULL,
 		.uids = c->cmd.uid_count ? uids : NULL,
 		.uid_count = c->cmd.uid_count,
 		.whole_device = c->cmd.whole_device,
@@ -141,12 +185,21 @@ static int resolve(struct apptap_capture *c, struct apptap_error *err)
 	};
 	int r;
 
+	if (c->cmd.command_pid)
+		return take_command(c, &target, err);
 	for (uint32_t i = 0; i < c->cmd.uid_count; i++)
 		uids[i] = c->cmd.uids[i];
 	r = apptap_scope_resolve(&c->scope, &target, &c->pid, warn, c, err);
 	if (r < 0)
 		return r;
-	return apptap_scope_watch_new(&c->watch, &target, c->pid, &c->scope, warn, c, err);
+	r = apptap_scope_watch_new(&c->watch, &target, c->pid, &c->scope, warn, c, err);
+	if (r < 0 || !apptap_android_here() || target.whole_device ||
+	    target.breadth == APPTAP_BREADTH_APP)
+		return r;
+	r = apptap_isolated_new(&c->isolated, &c->scope, target.name, err);
+	if (r >= 0)
+		apptap_isolated_rescan(c->isolated); /* those that run already */
+	return r;
 }
 
 static int open_tier(struct apptap_capture *c, enum apptap_failure *failure,
@@ -218,9 +271,24 @@ static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error 
 	return r < 0 ? r : apptap_agent_output_flush(&c->output, err);
 }
 
-static void report_ready(struct apptap_capture *c)
+static int open_live(struct apptap_capture *c, struct apptap_error *err)
 {
-	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_READY };
+	struct apptap_live_config cfg = {
+		.wire_fd = c->wire_fd,
+		.packets = c->cmd.live_packets,
+		.connections = c->cmd.live_connections,
+		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
+		.ifname = ifname,
+		.ifname_arg = c,
+	};
+
+	return cfg.packets || cfg.connections ? apptap_live_new(&c->live, &cfg, err) : 0;
+}
+
+/* READY, or SCOPE: what the capture is about has changed since. */
+static void report_scope(struct apptap_capture *c, enum apptap_wire_event_type type)
+{
+	struct apptap_wire_event ev = { .type = type };
 	struct apptap_event_ready *ready = &ev.ready;
 
 	snprintf(ready->tier, sizeof(ready->tier), "%s", c->tier->ops->name);
@@ -271,7 +339,9 @@ static int set_up(struct apptap_capture *c, int file_fd, enum apptap_failure *fa
 	r = resolve(c, err);
 	if (r >= 0)
 		r = open_tier(c, failure, err);
-	if (r < 0)
+	if (r >= 0)
+		r = open_live(c, err);
+	if (r < 0 || c->cmd.no_file)
 		return r;
 	r = open_sink(c, apptap_steal_fd(&fd), err);
 	if (r < 0)
@@ -279,8 +349,9 @@ static int set_up(struct apptap_capture *c, int file_fd, enum apptap_failure *fa
 	return r;
 }
 
-int apptap_capture_start(struct apptap_capture **out, const struct apptap_start *cmd, int file_fd,
-			 int wire_fd, enum apptap_failure *failure, struct apptap_error *err)
+int apptap_capture_start(struct apptap_capture **out, const struct apptap_start *cmd,
+			 pid_t host_pid, int file_fd, int wire_fd, enum apptap_failure *failure,
+			 struct apptap_error *err)
 {
 	struct apptap_capture *c = calloc(1, sizeof(*c));
 	struct apptap_error drop_err = { 0 };
@@ -296,6 +367,7 @@ int apptap_capture_start(struct apptap_capture **out, const struct apptap_start 
 	c->output = (struct apptap_agent_output)APPTAP_AGENT_OUTPUT_CLOSED;
 	c->wire_fd = wire_fd;
 	c->cmd = *cmd;
+	c->host_pid = host_pid;
 	c->reason = "stopped";
 	if (apptap_priority_raise(&drop_err) < 0)
 		warn(c, drop_err.msg);
@@ -310,7 +382,7 @@ int apptap_capture_start(struct apptap_capture **out, const struct apptap_start 
 	c->status_ns = c->start_ns + STATUS_MS * APPTAP_NSEC_PER_MSEC;
 	if (cmd->duration_ms)
 		c->end_ns = c->start_ns + cmd->duration_ms * APPTAP_NSEC_PER_MSEC;
-	report_ready(c);
+	report_scope(c, APPTAP_WIRE_EVENT_READY);
 	*out = c;
 	return 0;
 }
@@ -320,9 +392,16 @@ int apptap_capture_wait(const struct apptap_capture *c, struct pollfd p[APPTAP_C
 	uint64_t now = apptap_clock_ns(CLOCK_MONOTONIC);
 	uint64_t next = c->end_ns ? MIN(c->end_ns, c->status_ns) : c->status_ns;
 
+	if (c->tree_ended_ns)
+		next = MIN(next, now + GOODBYE_TICK_NS);
 	p[0] = (struct pollfd){ .fd = c->tier->fd, .events = POLLIN };
 	p[1] = (struct pollfd){ .fd = c->pid_ended ? -1 : apptap_scope_watch_fd(c->watch),
 				.events = POLLIN };
+	if (c->group)
+		p[1] = (struct pollfd){
+			.fd = c->tree_ended_ns ? -1 : apptap_command_group_fd(c->group),
+			.events = POLLPRI,
+		};
 	if (next <= now)
 		return 0;
 	return (int)((next - now + APPTAP_NSEC_PER_MSEC - 1) / APPTAP_NSEC_PER_MSEC);
@@ -338,8 +417,8 @@ static void fill_counters(const struct apptap_capture *c, struct apptap_wire_cou
 		end = (apptap_clock_ns(CLOCK_MONOTONIC) - c->start_ns) / APPTAP_NSEC_PER_MSEC;
 	*out = (struct apptap_wire_counters){
 		.elapsed_ms = end,
-		.packets = apptap_sink_records(c->sink),
-		.bytes = apptap_sink_bytes(c->sink),
+		.packets = c->sink ? apptap_sink_records(c->sink) : c->taken,
+		.bytes = c->sink ? apptap_sink_bytes(c->sink) : 0,
 		.connections = apptap_conn_table_total(c->conns),
 		.seen = t.seen,
 		.kept = t.kept,
@@ -356,12 +435,17 @@ static void fill_counters(const struct apptap_capture *c, struct apptap_wire_cou
 static void watch_app(struct apptap_capture *c)
 {
 	struct apptap_error err = { 0 };
+	bool rescoped;
 	pid_t pids[16];
 	char text[160];
 
 	apptap_scope_watch_rescan(c->watch, pids, ARRAY_SIZE(pids)); /* says itself what is odd */
-	if (apptap_scope_watch_rescoped(c->watch) && c->tier->ops->rescope &&
-	    c->tier->ops->rescope(c->tier, &err) < 0)
+	rescoped = apptap_scope_watch_rescoped(c->watch);
+	if (c->isolated && apptap_isolated_rescan(c->isolated)) {
+		report_scope(c, APPTAP_WIRE_EVENT_SCOPE);
+		rescoped = true;
+	}
+	if (rescoped && c->tier->ops->rescope && c->tier->ops->rescope(c->tier, &err) < 0)
 		warn(c, err.msg);
 	if (!apptap_scope_watch_event(c->watch))
 		return;
@@ -382,6 +466,14 @@ static void fail(struct apptap_capture *c, const struct apptap_error *err)
 	c->reason = "failed";
 }
 
+static bool command_is_over(struct apptap_capture *c, uint64_t now)
+{
+	if (!c->tree_ended_ns && apptap_command_group_is_empty(c->group))
+		c->tree_ended_ns = now;
+	return c->tree_ended_ns && (now > MAX(c->tree_ended_ns, c->taken_ns) + GOODBYE_NS ||
+				    now > c->tree_ended_ns + GOODBYE_MAX_NS);
+}
+
 bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_CAPTURE_FDS])
 {
 	uint64_t now = apptap_clock_ns(CLOCK_MONOTONIC);
@@ -399,7 +491,11 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 		c->reason = "duration";
 		return false;
 	}
-	if (p[1].revents)
+	if (c->group && command_is_over(c, now)) {
+		c->reason = "ended";
+		return false;
+	}
+	if (p[1].revents && !c->group)
 		watch_app(c);
 	if (now >= c->status_ns) {
 		struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_STATUS };
@@ -411,26 +507,6 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 		c->status_ns = now + STATUS_MS * APPTAP_NSEC_PER_MSEC;
 	}
 	return true;
-}
-
-static void to_record(const struct apptap_conn *conn, struct apptap_conn_record *out)
-{
-	*out = (struct apptap_conn_record){
-		.lport = conn->flow.lport,
-		.rport = conn->flow.rport,
-		.proto = conn->flow.proto,
-		.ip = conn->flow.family == AF_INET ? 4 : 6,
-		.tcp_flags = conn->tcp_flags,
-		.uid = conn->uid,
-		.first_ns = conn->first_ns,
-		.last_ns = conn->last_ns,
-		.packets_out = conn->packets_out,
-		.packets_in = conn->packets_in,
-		.bytes_out = conn->bytes_out,
-		.bytes_in = conn->bytes_in,
-	};
-	memcpy(out->laddr, conn->flow.laddr.b, 16);
-	memcpy(out->raddr, conn->flow.raddr.b, 16);
 }
 
 /* Several frames, so that none is too large. Return: records sent. */
@@ -446,7 +522,7 @@ static uint64_t report_connections(const struct apptap_capture *c)
 		for (size_t k = 0; k < n; k++) {
 			struct apptap_conn_record record;
 
-			to_record(apptap_conn_table_get(c->conns, i + k), &record);
+			apptap_live_record(apptap_conn_table_get(c->conns, i + k), &record);
 			apptap_conn_record_encode(&record, buf + k * APPTAP_CONN_RECORD_BYTES);
 		}
 		i += n;
@@ -467,8 +543,9 @@ void apptap_capture_finish(struct apptap_capture *c)
 	if (!c->failed.code && c->tier->ops->drain(c->tier, &c->consumer, &err) < 0)
 		fail(c, &err);
 	c->tier->ops->counters(c->tier, &t);
-	if (!c->failed.code && (apptap_sink_finish(c->sink, t.seen, t.dropped_kernel, &err) < 0 ||
-				apptap_agent_output_flush(&c->output, &err) < 0))
+	if (!c->failed.code && c->sink &&
+	    (apptap_sink_finish(c->sink, t.seen, t.dropped_kernel, &err) < 0 ||
+	     apptap_agent_output_flush(&c->output, &err) < 0))
 		fail(c, &err);
 	ev.done.connections_listed = report_connections(c);
 	fill_counters(c, &ev.done.counters);
@@ -484,10 +561,13 @@ void apptap_capture_free(struct apptap_capture *c)
 	if (!c)
 		return;
 	apptap_sink_free(c->sink);
+	apptap_live_free(c->live);
 	apptap_agent_output_close(&c->output);
 	if (c->tier)
 		c->tier->ops->close(c->tier);
 	apptap_conn_table_free(c->conns);
 	apptap_scope_watch_free(c->watch);
+	apptap_command_group_free(c->group);
+	apptap_isolated_free(c->isolated);
 	free(c);
 }

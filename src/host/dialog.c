@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -10,9 +11,12 @@
 #include "wire/frame.h"
 #include "wire/text.h"
 
+#define LINGER_MS 3000
+
 enum state { GREETING, IDLE, ASKED, RUNNING, OVER };
 
 static const char stop_command[] = "{\"type\":\"stop\"}";
+static const char clock_command[] = "{\"type\":\"clock\"}";
 
 struct apptap_dialog {
 	struct apptap_executor *executor; /* borrowed */
@@ -27,6 +31,8 @@ struct apptap_dialog {
 	bool stopping;
 	bool abandoned;
 	int status; /* of waitpid, once pid is -1 */
+	uint64_t asked_ns; /* CLOCK_REALTIME, when the agent was asked for its own */
+	struct apptap_clock_difference clock;
 	uint64_t received; /* bytes of DATA */
 	char line[512]; /* of the agent's stderr, so far */
 	size_t line_len;
@@ -134,6 +140,19 @@ static int take_done(struct apptap_dialog *s, const struct apptap_event_done *do
 	return 0;
 }
 
+/* The agent read its clock at some time between the question and now: in the middle, more or less.
+ */
+static void take_clock(struct apptap_dialog *s, uint64_t theirs_ns)
+{
+	uint64_t now = apptap_clock_ns(CLOCK_REALTIME);
+
+	s->clock.uncertain_ns = (now - s->asked_ns) / 2;
+	s->clock.ahead_ns = (int64_t)(theirs_ns - s->asked_ns - s->clock.uncertain_ns);
+	s->clock.known = true;
+	if (s->state == ASKED)
+		s->state = IDLE;
+}
+
 static int take_event(struct apptap_dialog *s, struct apptap_view body, struct apptap_error *err)
 {
 	int r = apptap_event_decode(body, s->event, err);
@@ -154,8 +173,12 @@ static int take_event(struct apptap_dialog *s, struct apptap_view body, struct a
 		return 0;
 	case APPTAP_WIRE_EVENT_DONE:
 		return take_done(s, &s->event->done, err);
+	case APPTAP_WIRE_EVENT_CLOCK:
+		take_clock(s, s->event->clock.realtime_ns);
+		return 0;
 	case APPTAP_WIRE_EVENT_STATUS:
 	case APPTAP_WIRE_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_SCOPE:
 		break;
 	}
 	return 0;
@@ -178,12 +201,24 @@ static int take_hello(struct apptap_dialog *s, const struct apptap_frame *frame,
 	return 0;
 }
 
-static int take_frame(struct apptap_dialog *s, const struct apptap_frame *frame,
-		      struct apptap_error *err)
+static int take_connections(struct apptap_dialog *s, const struct apptap_frame *frame,
+			    struct apptap_error *err)
 {
 	struct apptap_view v = frame->body;
 	struct apptap_conn_record record;
 
+	while (apptap_conn_record_take(&v, &record)) {
+		if (!frame->flags && s->h.connection)
+			s->h.connection(s->h.arg, &record);
+		else if (frame->flags && s->h.news)
+			s->h.news(s->h.arg, &record, frame->flags & APPTAP_FRAME_ENDED);
+	}
+	return v.left ? apptap_error_say(err, EPROTO, "the agent sent a damaged connection") : 0;
+}
+
+static int take_frame(struct apptap_dialog *s, const struct apptap_frame *frame,
+		      struct apptap_error *err)
+{
 	if (s->state == GREETING)
 		return take_hello(s, frame, err);
 	switch (frame->type) {
@@ -192,21 +227,31 @@ static int take_frame(struct apptap_dialog *s, const struct apptap_frame *frame,
 	case APPTAP_FRAME_DATA:
 		return take_data(s, frame, err);
 	case APPTAP_FRAME_CONNECTIONS:
-		while (apptap_conn_record_take(&v, &record))
-			if (s->h.connection)
-				s->h.connection(s->h.arg, &record);
-		if (!v.left)
-			return 0;
+		return take_connections(s, frame, err);
+	case APPTAP_FRAME_PACKETS:
+		if (s->h.packets)
+			return s->h.packets(s->h.arg, frame->body, err);
 	}
 	return apptap_error_say(err, EPROTO, "the agent sent a frame that makes no sense (type %u)",
 				frame->type);
 }
 
+/* An agent ends at once; what carries the link to another machine may hang with it. */
 static void wait_child(struct apptap_dialog *s)
 {
+	int left_ms = s->executor->is_remote ? LINGER_MS : -1;
+	pid_t r = 0;
+
 	if (s->child.pid > 0)
-		while (waitpid(s->child.pid, &s->status, 0) < 0 && errno == EINTR)
-			;
+		while ((r = waitpid(s->child.pid, &s->status, left_ms < 0 ? 0 : WNOHANG)) == 0 ||
+		       (r < 0 && errno == EINTR)) {
+			if (left_ms == 0)
+				kill(s->child.pid, SIGKILL);
+			if (left_ms >= 0) {
+				poll(NULL, 0, 1);
+				left_ms--;
+			}
+		}
 	s->child.pid = -1;
 }
 
@@ -293,6 +338,15 @@ static int pump_while(struct apptap_dialog *s, enum state state, struct apptap_e
 	return r;
 }
 
+static int ask_clock(struct apptap_dialog *s, struct apptap_error *err)
+{
+	s->state = ASKED;
+	s->asked_ns = apptap_clock_ns(CLOCK_REALTIME);
+	apptap_frame_send(s->child.in_fd, APPTAP_FRAME_COMMAND, 0, clock_command,
+			  sizeof(clock_command) - 1, NULL);
+	return pump_while(s, ASKED, err);
+}
+
 int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *executor,
 		       const struct apptap_dialog_handler *h, struct apptap_error *err)
 {
@@ -323,7 +377,10 @@ int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *execu
 	apptap_hello_encode(&hello, body);
 	/* Whether it arrives is seen by whether an answer comes: a refusing sudo just ends. */
 	apptap_frame_send(s->child.in_fd, APPTAP_FRAME_HELLO, 0, body, sizeof(body), NULL);
-	return pump_while(s, GREETING, err);
+	r = pump_while(s, GREETING, err);
+	if (r >= 0 && executor->is_remote)
+		r = ask_clock(s, err);
+	return r;
 }
 
 /* One byte stream, and a descriptor beside its first byte. */
@@ -375,10 +432,11 @@ int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
 	int r;
 
 	s->output = output;
+	start->no_file = !output;
 	/* A pipe is written here: its reader may be slow, and the agent must not wait for it. */
-	start->stream = !s->can_pass || output->is_pipe;
+	start->stream = output && (!s->can_pass || output->is_pipe);
 	cmd.start = *start;
-	r = send_command(s, &cmd, start->stream ? -1 : output->fd, err);
+	r = send_command(s, &cmd, output && !start->stream ? output->fd : -1, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	s->state = ASKED;
@@ -418,6 +476,11 @@ void apptap_dialog_stop(struct apptap_dialog *s)
 void apptap_dialog_abandon(struct apptap_dialog *s)
 {
 	s->abandoned = true;
+}
+
+struct apptap_clock_difference apptap_dialog_clock(const struct apptap_dialog *s)
+{
+	return s->clock;
 }
 
 enum apptap_failure apptap_dialog_failure(const struct apptap_dialog *s)

@@ -13,7 +13,12 @@ struct apptap_dialog;
 struct apptap_dialog_handler {
 	void *arg;
 	void (*event)(void *arg, const struct apptap_wire_event *ev); /* borrowed for the call */
-	void (*connection)(void *arg, const struct apptap_conn_record *conn);
+	void (*connection)(void *arg,
+			   const struct apptap_conn_record *conn); /* of the final list */
+	/* start->live_connections: @conn has just begun, or ended; start->live_packets: records of
+	 * wire/packet_record.h; -errno ends the conversation */
+	void (*news)(void *arg, const struct apptap_conn_record *conn, bool ended);
+	int (*packets)(void *arg, struct apptap_view records, struct apptap_error *err);
 	void (*log)(void *arg, const char *line); /* the agent's diagnostics, made clean */
 	int wake_fd; /* -1: none; borrowed */
 	void (*wake)(void *arg); /* wake_fd can be read: the owner does so, and may call stop */
@@ -25,8 +30,8 @@ int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *execu
 
 /*
  * Captures as @start says into @output (borrowed until close): hands its descriptor over where that
- * can be done, else receives the bytes. start->stream is set accordingly. Returns when packets are
- * being captured.
+ * can be done, else receives the bytes; NULL: there is no file. start->stream and no_file are set
+ * accordingly. Returns when packets are being captured.
  */
 int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
 			struct apptap_output *output, struct apptap_error *err);
@@ -40,6 +45,15 @@ int apptap_dialog_run(struct apptap_dialog *s, struct apptap_error *err);
 
 void apptap_dialog_stop(struct apptap_dialog *s); /* asks for the end; may be called twice */
 void apptap_dialog_abandon(struct apptap_dialog *s); /* waits for nothing any more */
+
+/* How far the target's CLOCK_REALTIME, which times the packets, is ahead of ours. */
+struct apptap_clock_difference {
+	bool known; /* on this machine there is none to ask for */
+	int64_t ahead_ns;
+	uint64_t uncertain_ns; /* give or take: half the time that the question took */
+};
+
+struct apptap_clock_difference apptap_dialog_clock(const struct apptap_dialog *s);
 
 /* The sort of the failure that the last call returned. */
 enum apptap_failure apptap_dialog_failure(const struct apptap_dialog *s);

@@ -102,8 +102,7 @@ static void take_look(struct remote *x, char *out, const char *dir, struct appta
 {
 	char *rest = NULL;
 
-	*found = -EPROTO;
-	apptap_error_say(err, EPROTO, "the target does not say what machine it is");
+	*found = 1;
 	for (char *line = strtok_r(out, "\r\n", &rest); line;
 	     line = strtok_r(NULL, "\r\n", &rest)) {
 		const char *value = value_of(line, "machine");
@@ -127,13 +126,15 @@ static int look(struct remote *x, struct apptap_agent_file *file, struct apptap_
 {
 	static const char *const argv[] = { "sh", "-c", look_script, "apptap", HOMES, NULL };
 	struct apptap_ran ran = { 0 };
-	int found = 0;
+	int found = 0; /* 1: nothing was said */
 	int r = ask(x, argv, "looking at the target", &ran, err);
 
 	x->agent[0] = '\0';
 	if (r >= 0)
 		take_look(x, ran.out, x->agents_dir, file, &found, err);
 	apptap_ran_free(&ran);
+	if (found > 0)
+		return apptap_error_say(err, EPROTO, "the target does not say what machine it is");
 	if (platform(x))
 		x->is_android = strcmp(platform(x), "android") == 0;
 	return r < 0 ? r : found;
@@ -273,6 +274,14 @@ int apptap_executor_remote_new(struct apptap_executor **out, const struct apptap
 	x->keep_agent = cfg && cfg->keep_agent;
 	*out = &x->base;
 	return 0;
+}
+
+void apptap_ran_clean(struct apptap_ran *ran)
+{
+	char raw[sizeof(ran->said)];
+
+	memcpy(raw, ran->said, sizeof(raw));
+	apptap_text_clean(ran->said, sizeof(ran->said), raw);
 }
 
 void apptap_executor_free(struct apptap_executor *x)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "host/elevate.h"
-#include "host/launch.h"
+#include "base/launch.h"
 #include "host/quote.h"
 
 /*
@@ -48,6 +48,7 @@ static int ssh_shell(void *arg, const char *line, int timeout_ms, struct apptap_
 	};
 	int r = apptap_launch_run(argv, MAX(timeout_ms, SSH_MS), out, err);
 
+	apptap_ran_clean(out);
 	if (r >= 0 && out->status == 255)
 		r = complain(s, out->said, err);
 	return r;
@@ -76,6 +77,7 @@ static int ssh_copy(const struct ssh *s, const char *from, const char *to, bool 
 		return apptap_error_set(err, ENOMEM, "copying over ssh");
 	argv[push ? 7 : 6] = there;
 	r = apptap_launch_run(argv, COPY_MS, &ran, err);
+	apptap_ran_clean(&ran);
 	if (r >= 0 && ran.status != 0)
 		r = complain(s, ran.said, err);
 	apptap_ran_free(&ran);

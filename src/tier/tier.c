@@ -11,6 +11,7 @@ const struct apptap_tier_ops *const apptap_tiers[] = {
 
 /* What does not keep every promise yet, for those who build it: never chosen, never offered. */
 static const struct apptap_tier_ops *const unfinished[] = {
+	&apptap_tier_bpf,
 	&apptap_tier_nflog,
 	NULL,
 };
@@ -41,7 +42,7 @@ static int try_tier(struct apptap_tier **out, const struct apptap_tier_ops *ops,
 {
 	int r = check_scope(ops, cfg->scope, err);
 
-	if (r == 0)
+	if (r == 0 && !ops->open_proves)
 		r = ops->probe(err);
 	return r < 0 ? r : ops->open(out, cfg, err);
 }

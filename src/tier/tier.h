@@ -75,6 +75,7 @@ struct apptap_tier_ops {
 	const char *name; /* what follows --tier */
 	const char *gist; /* one line for --probe: how it scopes */
 	unsigned scopes; /* enum apptap_tier_scopes; another scope never reaches open */
+	bool open_proves; /* open does what probe does: no need to do it twice */
 	/* 0: works on this machine now, proven by a live packet. -errno: @err says why not. */
 	int (*probe)(struct apptap_error *err);
 	/* On return the next packet of the app would be captured. */
@@ -92,6 +93,7 @@ struct apptap_tier_ops {
 	void (*close)(struct apptap_tier *t); /* NULL is fine, so is a half-open one */
 };
 
+extern const struct apptap_tier_ops apptap_tier_bpf;
 extern const struct apptap_tier_ops apptap_tier_nflog;
 extern const struct apptap_tier_ops apptap_tier_sockdiag;
 

@@ -20,12 +20,14 @@ enum apptap_command_type {
 	APPTAP_COMMAND_STOP,
 	APPTAP_COMMAND_PROBE,
 	APPTAP_COMMAND_CLEANUP,
+	APPTAP_COMMAND_CLOCK, /* answered at once: how far the clocks are apart */
 };
 
 /* Absent is "", 0, false: then the default holds. Exactly one way to name the target is used. */
 struct apptap_start {
 	char name[APPTAP_WIRE_NAME_BYTES]; /* process name, or a PID in digits */
 	char user[APPTAP_WIRE_NAME_BYTES];
+	char android_user[12]; /* of a package: a number, or "all" */
 	uint32_t uids[APPTAP_WIRE_UIDS_MAX];
 	uint32_t uid_count;
 	bool whole_device;
@@ -42,6 +44,9 @@ struct apptap_start {
 	char format[12]; /* "pcap", "pcap-nano", "pcapng" */
 	bool plain; /* pcapng: no comment on each packet */
 	bool stream; /* the file comes back in DATA frames; else its descriptor is sent along */
+	bool no_file; /* neither: nothing is written */
+	bool live_packets; /* each goes to the host in PACKETS frames, too */
+	bool live_connections; /* each goes to the host when it begins and when it ends, too */
 	uint32_t snaplen_bytes;
 	uint64_t ring_bytes;
 	uint32_t nflog_group; /* 0: the default */
@@ -64,6 +69,8 @@ enum apptap_wire_event_type {
 	APPTAP_WIRE_EVENT_PROBE,
 	APPTAP_WIRE_EVENT_CLEANUP,
 	APPTAP_WIRE_EVENT_DONE,
+	APPTAP_WIRE_EVENT_CLOCK,
+	APPTAP_WIRE_EVENT_SCOPE, /* like READY: the scope as it is now */
 };
 
 /* What sort of failure it was; the program turns it into its exit code. */
@@ -137,12 +144,19 @@ struct apptap_wire_probed {
 struct apptap_event_probe {
 	struct apptap_wire_probed tiers[APPTAP_WIRE_TIERS_MAX];
 	uint32_t tier_count;
+	char system[160]; /* "Android 14 (API 34), Linux 6.1.75 aarch64" */
 };
 
 struct apptap_event_cleanup {
 	uint64_t processes_checked;
 	uint64_t agents_ended;
+	uint64_t cgroups_removed; /* of commands that have ended */
 	uint64_t agents_live; /* of captures that run now: left alone */
+	uint64_t files_removed; /* agents' programs and captures that were not fetched */
+};
+
+struct apptap_event_clock {
+	uint64_t realtime_ns; /* CLOCK_REALTIME of the agent's machine */
 };
 
 struct apptap_event_done {
@@ -156,13 +170,14 @@ struct apptap_event_done {
 struct apptap_wire_event {
 	enum apptap_wire_event_type type;
 	union {
-		struct apptap_event_ready ready;
+		struct apptap_event_ready ready; /* of SCOPE too */
 		struct apptap_wire_counters status;
 		char warning[512];
 		struct apptap_wire_error error;
 		struct apptap_event_probe probe;
 		struct apptap_event_cleanup cleanup;
 		struct apptap_event_done done;
+		struct apptap_event_clock clock;
 	};
 };
 

@@ -28,14 +28,12 @@ pytestmark = program.here
 
 
 @pytest.mark.parametrize("args, message, hint", [
-    (["curl", "-o", "x.pcap"], "adb is not there yet", "--local"),
     (["curl", "--local"], "where the capture goes", "-o"),
     (["--local", "-o", "x.pcap"], "whose traffic", "--whole-device"),
     (["curl", "--local", "-o", "x.pcap", "--bogus"], "--bogus", "--help"),
     (["curl", "--local", "-o", "x.pcap", "-d", "soon"], "'soon'", "2.5"),
     (["curl", "--local", "-o", "x.pcap", "--tier", "nflog"], "not there yet", "sockdiag"),
     (["curl", "--local", "-o", "x.pcap", "--nflog-group", "3"], "not there yet", ""),
-    (["curl", "--device", "x", "-o", "x.pcap"], "adb is not there yet", "--local"),
     (["curl", "--local", "-o", "-", "--json"], "stdout", "-o FILE"),
 ])
 def test_usage_errors(net, args, message, hint):
@@ -347,7 +345,7 @@ def test_json(net, tmp, traffic):
     code, out, _ = run(net, "--uid", UID, "--local", "-o", path, "-c", 20, "--json", "-s", 128)
     assert code == 0 and out.count("\n") == 1
     got = json.loads(out)
-    assert set(got) == {"apptap", "tier", "uids", "whole_device", "path", "format", "linktype",
+    assert set(got) == {"apptap", "tier", "uids", "cgroups", "whole_device", "path", "format", "linktype",
                         "snaplen", "ended_by", "duration_ms", "counters", "connections_total",
                         "connections", "warnings", "error"}
     assert got["path"] == path and got["format"] == "pcapng" and got["linktype"] == 276

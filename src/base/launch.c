@@ -1,5 +1,5 @@
 /* launch.c - programs of this machine: started, run to their end, or spoken with */
-#include "host/launch.h"
+#include "base/launch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,28 +9,39 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-#include "wire/text.h"
-
 #define OUT_MAX_BYTES (8u << 20) /* what a command may write before it is cut off */
 #define STREAM_PIPE_BYTES (1 << 20)
 #define LOOK_MS 50 /* a process that has ended may have left its pipes to another */
 
-int apptap_launch(pid_t *pid, const char *file, char *const *argv, int in_fd, int out_fd,
-		  int err_fd)
+/* The terminal's Ctrl-C is for us alone: the end has an order. */
+static void shield(posix_spawnattr_t *attr, enum apptap_terminal terminal)
+{
+	short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
+	sigset_t masked, all;
+
+	sigemptyset(&masked);
+	sigfillset(&all);
+	if (terminal == APPTAP_TERMINAL_OFF) {
+		flags |= POSIX_SPAWN_SETPGROUP; /* a group of its own, in the background */
+	} else {
+		sigaddset(&masked, SIGINT);
+		sigaddset(&masked, SIGQUIT);
+	}
+	posix_spawnattr_setsigmask(attr, &masked);
+	posix_spawnattr_setsigdefault(attr, &all);
+	posix_spawnattr_setpgroup(attr, 0);
+	posix_spawnattr_setflags(attr, flags);
+}
+
+int apptap_launch(pid_t *pid, const char *file, char *const *argv, enum apptap_terminal terminal,
+		  int in_fd, int out_fd, int err_fd)
 {
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
-	sigset_t masked, all;
 	int r;
 
-	sigemptyset(&masked);
-	sigaddset(&masked, SIGINT); /* the terminal's Ctrl-C is for us: the end has an order */
-	sigaddset(&masked, SIGQUIT);
-	sigfillset(&all);
 	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &masked);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	shield(&attr, terminal);
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_adddup2(&files, in_fd, STDIN_FILENO);
 	posix_spawn_file_actions_adddup2(&files, out_fd, STDOUT_FILENO);
@@ -59,7 +70,10 @@ static int launch_named(pid_t *pid, const char *const *argv, int in_fd, int out_
 			struct apptap_error *err)
 {
 	char *const *words = (char *const *)(uintptr_t)argv;
-	int r = apptap_launch(pid, argv[0], words, in_fd, out_fd, err_fd);
+	bool asks = strcmp(argv[0], "ssh") == 0 || strcmp(argv[0], "scp") == 0;
+	int r = apptap_launch(pid, argv[0], words,
+			      asks ? APPTAP_TERMINAL_SHARED : APPTAP_TERMINAL_OFF, in_fd, out_fd,
+			      err_fd);
 
 	if (r == -ENOENT) {
 		apptap_error_say(err, ENOENT, "the program '%s' is not installed", argv[0]);
@@ -142,7 +156,7 @@ static void last_line(char *text, char *out, size_t size)
 		return;
 	for (line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n"))
 		if (line[strspn(line, " \t")])
-			apptap_text_clean(out, size, line);
+			snprintf(out, size, "%s", line);
 }
 
 int apptap_launch_run(const char *const *argv, int timeout_ms, struct apptap_ran *out,
