@@ -317,6 +317,9 @@ APPTAP_API void apptap_answer_status(struct apptap_answer *answer, int status, c
  * @cgroup:	A cgroup of version 2: its path, from the root of cgroups or of the file system
  * @unit:	A unit of systemd, by its cgroup
  * @container:	A container, by the beginning of its ID
+ * @command:	A program with its arguments, ended by NULL, looked for in PATH: it is started as a
+ *		child of the caller when the capture is ready, and captured with its descendants
+ *from its first packet. The capture ends when it does. On this machine alone
  * @whole_device: Not 0: everybody's, without a filter
  *
  * And how it is meant.
@@ -373,6 +376,7 @@ struct apptap_options {
 	const char *cgroup;
 	const char *unit;
 	const char *container;
+	const char *const *command;
 	int32_t pid;
 	int32_t whole_device;
 	int32_t tree;
@@ -419,7 +423,7 @@ enum apptap_sudo {
 /**
  * struct apptap_result - all that a capture came to
  * @tier:	The tier that was used
- * @ended_by:	"stopped", "duration", "count", or "failed"
+ * @ended_by:	"stopped", "duration", "count", "ended" (the command has), or "failed"
  * @path:	Of the file, as the options had it; NULL: none was named
  * @format:	Of the file, an APPTAP_FORMAT_*; NULL: there is none
  * @linktype:	Of file and packets
@@ -435,6 +439,10 @@ enum apptap_sudo {
  * @processes:	process_count processes that were captured by themselves
  * @clock_known: Not 0, for another machine: how far its clock, which times the packets, was ahead
  *		of this one's: clock_ahead_ns, give or take clock_uncertain_ns
+ * @command_pid: Of the command; 0: there was none. One that still runs is left to run, and is the
+ *		caller's to wait for
+ * @command_status: What it ended with, as a shell says it: 128 + the signal that ended it; -1: it
+ *		still runs, or there was none
  */
 struct apptap_result {
 	const char *tier;
@@ -458,6 +466,8 @@ struct apptap_result {
 	const struct apptap_process *processes;
 	size_t process_count;
 	int32_t clock_known;
+	int32_t command_pid;
+	int32_t command_status;
 	int32_t zero2;
 	int64_t clock_ahead_ns;
 	uint64_t clock_uncertain_ns;
@@ -488,8 +498,9 @@ APPTAP_API int apptap_session_new(struct apptap_session **out, const struct appt
  * reader.
  * Return: 0; -EPERM root's rights are needed and cannot be had, -ESRCH there is no such app,
  * -ENOTUNIQ there are several, -ENOTSUP no tier works there, -ENODEV no such interface, -ECANCELED
- * apptap_session_interrupt() came first, -EBUSY it was started before, or what opening the output
- * failed with. Nothing is left then, and nothing was captured. Since 0.1.
+ * apptap_session_interrupt() came first, -ENOENT there is no such command, -EBUSY it was started
+ * before, or what opening the output failed with. Nothing is left then, and nothing was captured.
+ * Since 0.1.
  */
 APPTAP_API int apptap_session_start(struct apptap_session *s, struct apptap_error *err);
 

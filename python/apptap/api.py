@@ -93,6 +93,9 @@ def _whose(target: Target, tier: Tier) -> dict[str, Any]:
     if target.uids and not target.user:
         return {"uids": (c.c_uint32 * len(target.uids))(*target.uids),
                 "uid_count": len(target.uids)}
+    if target.command and not (target.user or target.cgroup or target.unit or target.container):
+        argv = [os.fsencode(word) for word in target.command]
+        return {"command": (c.c_char_p * (len(argv) + 1))(*argv, None)}
     return next({name: _encode(value)} for name in ("user", "cgroup", "unit", "container")
                 for value in [getattr(target, name)] if value)
 
@@ -398,6 +401,8 @@ class CaptureSession:
                      for i in range(raw.cgroup_count)},
             processes={raw.processes[i].pid: native.text(raw.processes[i].why)
                        for i in range(raw.process_count)},
+            command_status=raw.command_status if raw.command_pid and raw.command_status >= 0
+            else None,
             clock_ahead_ns=raw.clock_ahead_ns if raw.clock_known else None,
             counters=native.counters(raw.counters.contents),
             connections_total=raw.connections_total,

@@ -83,7 +83,7 @@ class Options(c.Structure):
     _fields_ = [
         ("size", c.c_size_t), ("target", c.c_char_p), ("user", c.c_char_p),
         ("uids", c.POINTER(c.c_uint32)), ("uid_count", c.c_size_t), ("cgroup", c.c_char_p),
-        ("unit", c.c_char_p), ("container", c.c_char_p), ("pid", c.c_int32),
+        ("unit", c.c_char_p), ("container", c.c_char_p), ("command", ARGV), ("pid", c.c_int32),
         ("whole_device", c.c_int32), ("tree", c.c_int32), ("process_only", c.c_int32),
         ("android_user", c.c_char_p), ("breadth", c.c_char_p), ("netns", c.c_char_p),
         ("device", c.c_char_p), ("ssh", c.c_char_p), ("link", c.POINTER(Link)),
@@ -119,8 +119,8 @@ class Result(c.Structure):
         ("warnings", ARGV), ("warning_count", c.c_size_t), ("counters", c.POINTER(CCounters)),
         ("cgroups", c.POINTER(CCgroup)), ("cgroup_count", c.c_size_t),
         ("processes", c.POINTER(CProcess)), ("process_count", c.c_size_t),
-        ("clock_known", c.c_int32), ("zero2", c.c_int32), ("clock_ahead_ns", c.c_int64),
-        ("clock_uncertain_ns", c.c_uint64),
+        ("clock_known", c.c_int32), ("command_pid", c.c_int32), ("command_status", c.c_int32),
+        ("zero2", c.c_int32), ("clock_ahead_ns", c.c_int64), ("clock_uncertain_ns", c.c_uint64),
     ]
 
 

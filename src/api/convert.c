@@ -190,8 +190,15 @@ struct apptap_result *apptap_convert_outcome(const struct apptap_outcome *o,
 		.clock_known = o->clock.known,
 		.clock_ahead_ns = o->clock.ahead_ns,
 		.clock_uncertain_ns = o->clock.uncertain_ns,
+		.command_status = -1,
 	};
 	return &r->pub;
+}
+
+void apptap_convert_job(const struct apptap_job *job, struct apptap_result *result)
+{
+	result->command_pid = job->pid;
+	result->command_status = job->ended ? job->status : -1;
 }
 
 void apptap_result_free(struct apptap_result *result)

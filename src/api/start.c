@@ -41,7 +41,7 @@ static int take_target(struct apptap_start *s, const struct apptap_options *o,
 		       struct apptap_error *err)
 {
 	int ways = !!o->target + !!o->user + !!o->uid_count + !!o->cgroup + !!o->unit +
-		   !!o->container + !!o->pid + !!o->whole_device;
+		   !!o->container + !!o->command + !!o->pid + !!o->whole_device;
 
 	if (ways == 0)
 		return apptap_error_say(err, EINVAL,
@@ -181,6 +181,32 @@ static int keep(char **out, const char *text, struct apptap_error *err)
 	return *out ? 0 : apptap_error_set(err, ENOMEM, "copying the options");
 }
 
+/* As one block: the list, and behind it the texts. */
+static int keep_command(struct apptap_plan *p, struct apptap_error *err)
+{
+	const char *const *argv = p->options.command;
+	size_t count = 0, bytes = 0;
+	char *text;
+
+	if (!argv)
+		return 0;
+	if (!argv[0] || !argv[0][0])
+		return apptap_error_say(err, EINVAL, "command names no program");
+	if (p->options.device || p->options.ssh || p->options.link)
+		return apptap_error_say(err, EINVAL, "command is for this machine alone");
+	for (; argv[count]; count++)
+		bytes += strlen(argv[count]) + 1;
+	p->command = calloc(1, (count + 1) * sizeof(*p->command) + bytes);
+	if (!p->command)
+		return apptap_error_set(err, ENOMEM, "copying the options");
+	text = (char *)(p->command + count + 1);
+	for (size_t i = 0; i < count; i++) {
+		p->command[i] = text;
+		text = stpcpy(text, argv[i]) + 1;
+	}
+	return 0;
+}
+
 static int take_where(struct apptap_plan *p, struct apptap_error *err)
 {
 	const struct apptap_options *o = &p->options;
@@ -219,6 +245,8 @@ int apptap_plan_make(struct apptap_plan *out, const struct apptap_options *optio
 		r = take_where(out, err);
 	if (r >= 0)
 		r = keep(&out->output, out->options.output, err);
+	if (r >= 0)
+		r = keep_command(out, err);
 	if (r < 0)
 		apptap_plan_free(out);
 	return r;
@@ -246,6 +274,8 @@ void apptap_plan_free(struct apptap_plan *p)
 		free(*owned[i]);
 		*owned[i] = NULL;
 	}
+	free(p->command);
+	p->command = NULL;
 }
 
 int apptap_plan_executor(const struct apptap_plan *p, struct apptap_executor **out,

@@ -15,6 +15,7 @@ struct apptap_plan {
 	char *agents;
 	char *device;
 	char *ssh;
+	char **command; /* owned; NULL: none */
 };
 
 /* @out owns memory only on success. -EINVAL with a sentence. */
