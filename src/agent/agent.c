@@ -298,8 +298,8 @@ static void ignore_signals(void)
 		signal(signals[i], SIG_IGN);
 }
 
-/* The file that this process runs from, and the folder that was made for it. */
-static void remove_own_file(void)
+/* And the folder that was made for it. */
+void apptap_agent_remove_own_file(void)
 {
 	static const char folder[] = "/.apptap";
 	char path[PATH_MAX];
@@ -318,9 +318,9 @@ static void remove_own_file(void)
 	rmdir(path); /* fails while another agent is in it, as it should */
 }
 
-int apptap_agent_main(bool once)
+int apptap_agent_main(bool once, int file_fd)
 {
-	struct agent a = { .wire_fd = -1, .file_fd = -1 };
+	struct agent a = { .wire_fd = -1, .file_fd = file_fd };
 	struct apptap_error err = { 0 };
 
 	if (isatty(STDIN_FILENO) || isatty(STDOUT_FILENO)) {
@@ -329,7 +329,7 @@ int apptap_agent_main(bool once)
 	}
 	ignore_signals();
 	if (once)
-		remove_own_file();
+		apptap_agent_remove_own_file();
 	a.is_socket = stdin_is_unix_socket();
 	a.wire_fd = claim_stdout();
 	if (a.wire_fd < 0)
