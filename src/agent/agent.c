@@ -304,7 +304,7 @@ void apptap_agent_remove_own_file(void)
 	static const char folder[] = "/.apptap";
 	char path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	char *slash;
+	char *slash, *dash;
 
 	if (n < 0)
 		return;
@@ -313,6 +313,9 @@ void apptap_agent_remove_own_file(void)
 	if (!slash || (size_t)(slash - path) < sizeof(folder) - 1 ||
 	    strncmp(slash - (sizeof(folder) - 1), folder, sizeof(folder) - 1) != 0)
 		return; /* not where a host puts agents: somebody's own */
+	dash = strchr(slash, '-');
+	if (!dash || !strchr(dash + 1, '-'))
+		return; /* apptap-SUM is to be kept, apptap-SUM-NUMBER is one host's alone */
 	unlink(path);
 	*slash = '\0';
 	rmdir(path); /* fails while another agent is in it, as it should */

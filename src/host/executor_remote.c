@@ -11,7 +11,8 @@
  * How it works. One look as root tells what machine it is and which agents are there. If ours is
  * missing, it is pushed with the rights of who connects, and copied by root into a folder of root's
  * own: nobody else can change it between the check of its sum and its start. Without keep_agent it
- * removes its own file as soon as it runs, so that nothing is left however it ends.
+ * gets a name that no other host looks for, and removes its own file as soon as it runs, so that
+ * nothing is left however it ends.
  */
 #define RUN_MS 10000
 #define PUSH_DIR_ANDROID "/data/local/tmp"
@@ -142,14 +143,14 @@ static int look(struct remote *x, struct apptap_agent_file *file, struct apptap_
 	return r < 0 ? r : found;
 }
 
-static int take_installed(struct remote *x, const char *out, const struct apptap_agent_file *file,
+static int take_installed(struct remote *x, const char *out, const char *name,
 			  struct apptap_error *err)
 {
 	const char *home = strstr(out, "home ");
 	size_t len = home ? strcspn(home + 5, "\r\n") : 0;
 
-	if (home && len + strlen(file->name) + 2 < sizeof(x->agent)) {
-		snprintf(x->agent, sizeof(x->agent), "%.*s/%s", (int)len, home + 5, file->name);
+	if (home && len + strlen(name) + 2 < sizeof(x->agent)) {
+		snprintf(x->agent, sizeof(x->agent), "%.*s/%s", (int)len, home + 5, name);
 		x->installed = true;
 		return 0;
 	}
@@ -174,19 +175,21 @@ static void name_drop(const struct remote *x, const char *what, char *buf, size_
 
 static int install(struct remote *x, const struct apptap_agent_file *file, struct apptap_error *err)
 {
-	char drop[96];
-	const char *argv[] = { "sh",	  "-c",	      install_script, "apptap", drop,
-			       file->sum, file->name, HOMES,	      NULL };
+	char drop[96], name[sizeof(file->name) + 16];
+	const char *argv[] = { "sh",	  "-c", install_script, "apptap", drop,
+			       file->sum, name, HOMES,		NULL };
 	struct apptap_ran ran = { 0 };
 	int r;
 
 	name_drop(x, file->name + strlen("apptap-"), drop, sizeof(drop));
+	/* One that goes again is ours alone: nobody else may start it while we remove it. */
+	snprintf(name, sizeof(name), "%s%s", file->name, x->keep_agent ? "" : strrchr(drop, '-'));
 	r = x->link->push(x->arg, file->path, drop, err);
 	if (r < 0)
 		return apptap_error_wrap(err, r, "pushing the agent over %s", x->link->name);
 	r = ask(x, argv, "installing the agent", &ran, err);
 	if (r >= 0)
-		r = take_installed(x, ran.out, file, err);
+		r = take_installed(x, ran.out, name, err);
 	apptap_ran_free(&ran);
 	return r;
 }
