@@ -365,6 +365,14 @@ static int take_agent(struct apptap_options *o, const char *arg, struct apptap_e
 	return 0;
 }
 
+static int take_agent_spool(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_AGENT_SPOOL;
+	return 0;
+}
+
 static int take_agent_once(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	(void)arg;
@@ -415,6 +423,7 @@ static const struct row rows[] = {
 	{ "version", 'V', NULL, "the version", take_version },
 	{ "agent", 0, NULL, NULL, take_agent },
 	{ "agent-once", 0, NULL, NULL, take_agent_once },
+	{ "agent-spool", 0, NULL, NULL, take_agent_spool },
 	{ "nflog-group", 0, "N", NULL, take_nflog_group },
 };
 /* clang-format on */
@@ -562,6 +571,7 @@ int apptap_options_parse(struct apptap_options *o, int argc, char **argv, struct
 		r = value == 1 ? take_target(o, optarg, err) : row_of(value)->take(o, optarg, err);
 		if (r < 0)
 			return r;
+		o->spool_args = argv + optind;
 		if (o->action >= APPTAP_ACTION_HELP)
 			return 0;
 	}
