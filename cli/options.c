@@ -170,6 +170,14 @@ static int take_format(struct apptap_options *o, const char *arg, struct apptap_
 	return copy(o->start.format, sizeof(o->start.format), arg, "the format", err);
 }
 
+static int take_plain(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->start.plain = true;
+	return 0;
+}
+
 static int take_nano(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	(void)arg;
@@ -397,6 +405,7 @@ static const struct row rows[] = {
 	{ NULL, 0, NULL, "Into which file", NULL },
 	{ "output", 'o', "FILE", "the capture file; - is stdout", take_output },
 	{ "format", 0, "NAME", "pcap or pcapng; default: by the ending of FILE", take_format },
+	{ "no-comments", 0, NULL, "no \"uid 33 pid 7 curl\" behind each packet of a pcapng", take_plain },
 	{ "nano", 0, NULL, "nanoseconds in pcap (pcapng always has them)", take_nano },
 	{ NULL, 0, NULL, "How long, how much", NULL },
 	{ "duration", 'd', "SECS", "stop after so many seconds (2.5 is fine)", take_duration },
