@@ -630,6 +630,35 @@ APPTAP_API int apptap_cleanup(const struct apptap_options *where, struct apptap_
 			      struct apptap_error *err);
 
 /**
+ * struct apptap_app - what a target can name
+ * @name:	A package of an Android device, else a program that runs
+ * @uid:	Its user ID (a package's: for the device's first user)
+ */
+struct apptap_app {
+	const char *name;
+	uint32_t uid;
+	uint32_t zero;
+};
+
+/** struct apptap_app_list - apps; programs by name, each once a user */
+struct apptap_app_list {
+	const struct apptap_app *apps;
+	size_t app_count;
+};
+
+/**
+ * apptap_list_apps() - Say which apps there are on a machine
+ * @where:	As for apptap_probe()
+ * @list:	Gets the apps, to be freed with apptap_app_list_free()
+ * Return: 0, -EPERM and kin as apptap_session_start(). Since 0.1.
+ */
+APPTAP_API int apptap_list_apps(const struct apptap_options *where, struct apptap_app_list **list,
+				struct apptap_error *err);
+
+/** apptap_app_list_free() - Free what apptap_list_apps() gave; NULL is fine. Since 0.1. */
+APPTAP_API void apptap_app_list_free(struct apptap_app_list *list);
+
+/**
  * apptap_community_id() - The Community ID v1 (seed 0) of a connection
  * @c:		family, protocol, addresses and ports are read; for ICMP the ports hold type and
  *code as the specification has them

@@ -12,7 +12,8 @@
 """
 
 from apptap.about import __author__, __license__, __version__
-from apptap.api import CaptureSession, Cleaned, TierStatus, capture, cleanup, probe
+from apptap.api import (App, CaptureSession, Cleaned, TierStatus, capture, cleanup, list_apps,
+                        probe)
 from apptap.errors import (AppTapError, CaptureLost, OptionError, RightsError, TargetError,
                            TierError)
 from apptap.executors.adb import AdbExecutor
@@ -24,9 +25,9 @@ from apptap.result import (CaptureResult, Connection, ConnectionEvent, Counters,
 from apptap.targets import Breadth, Target, Tier
 
 __all__ = [
-    "AdbExecutor", "AppTapError", "BackgroundProc", "Breadth", "CaptureLost", "CaptureResult", "CaptureSession",
+    "AdbExecutor", "App", "AppTapError", "BackgroundProc", "Breadth", "CaptureLost", "CaptureResult", "CaptureSession",
     "Cleaned", "CmdResult", "Connection", "ConnectionEvent", "Counters", "Direction", "Executor",
     "LocalExecutor", "OptionError", "Packet", "RightsError", "SshExecutor", "Target", "TargetError", "Tier",
     "TierError", "TierStatus", "__author__", "__license__", "__version__", "capture", "cleanup",
-    "probe",
+    "list_apps", "probe",
 ]

@@ -35,6 +35,13 @@ class TierStatus(NamedTuple):
     hint: str
 
 
+class App(NamedTuple):
+    """What a Target's package can name: a package of a device, else a program that runs."""
+
+    name: str
+    uid: int
+
+
 class Cleaned(NamedTuple):
     """What cleanup() found."""
 
@@ -450,6 +457,20 @@ def probe(executor: Executor) -> list[TierStatus]:
                 for t in (tiers.tiers[i] for i in range(tiers.tier_count))]
     finally:
         native.library().apptap_tier_list_free(found)
+        _close(keep)
+
+
+def list_apps(executor: Executor) -> list[App]:
+    """The apps of a machine: a device's packages, else the programs that run, each once a user."""
+    keep: list[Any] = []
+    options, found = native.Options(**_where(executor, keep)), c.POINTER(native.AppList)()
+    try:
+        native.call("apptap_list_apps", c.byref(options), c.byref(found))
+        apps = found.contents
+        return [App(native.text(apps.apps[i].name), apps.apps[i].uid)
+                for i in range(apps.app_count)]
+    finally:
+        native.library().apptap_app_list_free(found)
         _close(keep)
 
 

@@ -135,6 +135,14 @@ class TierList(c.Structure):
     _fields_ = [("tiers", c.POINTER(TierStatus)), ("tier_count", c.c_size_t), ("system", c.c_char_p)]
 
 
+class CApp(c.Structure):
+    _fields_ = [("name", c.c_char_p), ("uid", c.c_uint32), ("zero", c.c_uint32)]
+
+
+class AppList(c.Structure):
+    _fields_ = [("apps", c.POINTER(CApp)), ("app_count", c.c_size_t)]
+
+
 class Cleaned(c.Structure):
     _fields_ = [
         ("size", c.c_size_t), ("processes_checked", c.c_uint64), ("agents_ended", c.c_uint64),
@@ -156,6 +164,8 @@ FUNCTIONS = {
     "apptap_session_free": (None, [SESSION]),
     "apptap_probe": (c.c_int, [c.POINTER(Options), c.POINTER(c.POINTER(TierList)), ERR]),
     "apptap_tier_list_free": (None, [c.POINTER(TierList)]),
+    "apptap_list_apps": (c.c_int, [c.POINTER(Options), c.POINTER(c.POINTER(AppList)), ERR]),
+    "apptap_app_list_free": (None, [c.POINTER(AppList)]),
     "apptap_cleanup": (c.c_int, [c.POINTER(Options), c.POINTER(Cleaned), ERR]),
 }
 _library: Optional[c.CDLL] = None

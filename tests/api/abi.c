@@ -59,6 +59,8 @@ int main(void)
 	AT(apptap_result, counters);
 	AT(apptap_result, cgroups);
 	AT(apptap_result, clock_ahead_ns);
+	SIZE(apptap_app);
+	SIZE(apptap_app_list);
 	SIZE(apptap_tier_list);
 	AT(apptap_tier_list, system);
 	SIZE(apptap_cleaned);
