@@ -186,7 +186,7 @@ static void take_event(struct apptap_family *f, const struct proc_event *ev)
 static void listen_in(struct apptap_family *f)
 {
 	uint8_t buf[512] __attribute__((aligned(8)));
-	struct sockaddr_nl from;
+	struct sockaddr_nl from = { 0 };
 
 	for (;;) {
 		struct apptap_view v = { buf, 0 };
