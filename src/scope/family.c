@@ -133,18 +133,25 @@ static void walk(struct apptap_family *f)
 
 /* ---- the process connector ---- */
 
-struct listen {
-	struct nlmsghdr h;
-	struct cn_msg cn __attribute__((packed));
-	enum proc_cn_mcast_op op;
-} __attribute__((packed));
+#define LISTEN_BYTES (NLMSG_HDRLEN + sizeof(struct cn_msg) + sizeof(enum proc_cn_mcast_op))
+
+/* "Tell me": a netlink header, a connector header, and what is asked for. */
+static void build_listen(uint8_t out[LISTEN_BYTES])
+{
+	const struct nlmsghdr h = { .nlmsg_len = LISTEN_BYTES, .nlmsg_type = NLMSG_DONE };
+	const struct cn_msg cn = { .id = { CN_IDX_PROC, CN_VAL_PROC },
+				   .len = sizeof(enum proc_cn_mcast_op) };
+	const enum proc_cn_mcast_op op = PROC_CN_MCAST_LISTEN;
+
+	memcpy(out, &h, sizeof(h));
+	memcpy(out + NLMSG_HDRLEN, &cn, sizeof(cn));
+	memcpy(out + NLMSG_HDRLEN + sizeof(cn), &op, sizeof(op));
+}
 
 static int open_connector(void)
 {
 	struct sockaddr_nl own = { .nl_family = AF_NETLINK, .nl_groups = CN_IDX_PROC };
-	struct listen l = { .h = { .nlmsg_len = sizeof(l), .nlmsg_type = NLMSG_DONE },
-			    .cn = { .id = { CN_IDX_PROC, CN_VAL_PROC }, .len = sizeof(l.op) },
-			    .op = PROC_CN_MCAST_LISTEN };
+	uint8_t listen[LISTEN_BYTES];
 	int size = QUEUE_BYTES;
 	int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR);
 
@@ -152,8 +159,9 @@ static int open_connector(void)
 		return -1;
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	build_listen(listen);
 	if (bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0 ||
-	    send(fd, &l, sizeof(l), 0) != (ssize_t)sizeof(l)) {
+	    send(fd, listen, sizeof(listen), 0) != (ssize_t)sizeof(listen)) {
 		close(fd);
 		return -1;
 	}
