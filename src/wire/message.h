@@ -21,6 +21,7 @@ enum apptap_command_type {
 	APPTAP_COMMAND_PROBE,
 	APPTAP_COMMAND_CLEANUP,
 	APPTAP_COMMAND_CLOCK, /* answered at once: how far the clocks are apart */
+	APPTAP_COMMAND_LIST, /* answered by APPS, as many as it takes */
 };
 
 /* Absent is "", 0, false: then the default holds. Exactly one way to name the target is used. */
@@ -71,6 +72,7 @@ enum apptap_wire_event_type {
 	APPTAP_WIRE_EVENT_DONE,
 	APPTAP_WIRE_EVENT_CLOCK,
 	APPTAP_WIRE_EVENT_SCOPE, /* like READY: the scope as it is now */
+	APPTAP_WIRE_EVENT_APPS,
 };
 
 /* What sort of failure it was; the program turns it into its exit code. */
@@ -168,6 +170,19 @@ struct apptap_event_done {
 	struct apptap_wire_error error;
 };
 
+#define APPTAP_WIRE_APPS_MAX 64u /* in one event */
+
+struct apptap_wire_app {
+	uint32_t uid;
+	char name[APPTAP_WIRE_NAME_BYTES]; /* of a package; elsewhere of a program that runs */
+};
+
+struct apptap_event_apps {
+	struct apptap_wire_app apps[APPTAP_WIRE_APPS_MAX];
+	uint32_t app_count;
+	bool more; /* another such event follows */
+};
+
 struct apptap_wire_event {
 	enum apptap_wire_event_type type;
 	union {
@@ -179,6 +194,7 @@ struct apptap_wire_event {
 		struct apptap_event_cleanup cleanup;
 		struct apptap_event_done done;
 		struct apptap_event_clock clock;
+		struct apptap_event_apps apps;
 	};
 };
 

@@ -141,6 +141,12 @@ def test_a_kept_agent_is_not_pushed_again_and_cleanup_removes_it(phone, tmp_path
     assert json.loads(phone.run("--cleanup", "--json").stdout)["files_removed"] == 0
 
 
+def test_the_packages_are_listed(phone):
+    apps = json.loads(phone.run("--list", "--json").stdout)
+    assert {"uid": APP, "name": PACKAGE} in apps and {"uid": OTHER, "name": "com.example.other"} in apps
+    assert f"{APP}      {PACKAGE}\n" in phone.run("--list").stdout
+
+
 def test_probe_names_the_android(phone):
     got = phone.run("--probe", "--device", phone.serial)
     assert got.returncode == 0 and "Android 14 (API 34)" in got.stdout, got.stdout
@@ -258,6 +264,8 @@ def test_a_transport_without_streams_spools(phone, tmp_path):
     other = phone.sender(OTHER, "other")
     drive = spooled(phone, path)
     app = phone.sender(APP, "app", size=1000)
+    sent_before = phone.sent()
+    assert until(lambda: phone.sent() > sent_before + 100) is not None
     assert until(lambda: any("spool-" in f for f in phone.leftovers())) is not None
     app.say("end")
     sent = int(app.line())
