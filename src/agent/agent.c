@@ -209,7 +209,7 @@ static void run_command(struct agent *a, const struct apptap_command *cmd)
 		a->over = true;
 		break;
 	case APPTAP_COMMAND_LIST:
-		r = apptap_list_report(a->wire_fd, &err);
+		r = apptap_list_apps_to(a->wire_fd, &err);
 		a->over = true;
 		break;
 	case APPTAP_COMMAND_CLOCK:

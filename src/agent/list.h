@@ -1,10 +1,10 @@
-/* list.h - what there is to capture on this machine: packages, or programs that run */
+/* list.h - what could be captured here: packages of a device, or programs that run */
 #ifndef APPTAP_AGENT_LIST_H
 #define APPTAP_AGENT_LIST_H
 
 #include "base/error.h"
 
-/* Reports them in APPS events on @wire_fd: each name and UID once. */
-int apptap_list_report(int wire_fd, struct apptap_error *err);
+/* Answers LIST on @wire_fd. Programs are listed once a user, by name. */
+int apptap_list_apps_to(int wire_fd, struct apptap_error *err);
 
 #endif

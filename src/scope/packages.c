@@ -58,7 +58,7 @@ static bool take_name(struct apptap_view *v, char name[APPTAP_PACKAGE_NAME])
 	return true;
 }
 
-int apptap_packages_append(struct apptap_packages *out, const char *name, uint32_t app_id)
+static int append(struct apptap_packages *out, const char *name, uint32_t app_id)
 {
 	if (out->count == out->room) {
 		size_t room = out->room ? out->room * 2 : 256;
@@ -85,7 +85,7 @@ int apptap_packages_parse_list(struct apptap_view v, struct apptap_packages *out
 
 		if (!take_name(&line, name) || !take_id(&line, &id))
 			continue;
-		if (apptap_packages_append(out, name, id) < 0)
+		if (append(out, name, id) < 0)
 			return -ENOMEM;
 		count++;
 	}
@@ -109,7 +109,7 @@ int apptap_packages_parse_pm(struct apptap_view v, struct apptap_packages *out)
 		p = apptap_view_take(&line, sizeof(middle) - 1);
 		if (!p || memcmp(p, middle, sizeof(middle) - 1) != 0 || !take_id(&line, &id))
 			continue;
-		if (apptap_packages_append(out, name, id) < 0)
+		if (append(out, name, id) < 0)
 			return -ENOMEM;
 		count++;
 	}
@@ -200,7 +200,7 @@ static int ask_dumpsys(const char *name, struct apptap_packages *out)
 	if (r >= 0 &&
 	    apptap_packages_parse_dumpsys(
 		    (struct apptap_view){ (const uint8_t *)ran.out, ran.out_len }, name, &app_id))
-		r = apptap_packages_append(out, name, app_id);
+		r = append(out, name, app_id);
 	apptap_ran_free(&ran);
 	return r;
 }
@@ -219,7 +219,7 @@ static int look_at_data(const char *name, struct apptap_packages *out)
 
 		if (n > 0 && (size_t)n < sizeof(path) && lstat(path, &st) == 0 &&
 		    S_ISDIR(st.st_mode) && st.st_uid)
-			return apptap_packages_append(out, name, st.st_uid % APPTAP_ANDROID_USER);
+			return append(out, name, st.st_uid % APPTAP_ANDROID_USER);
 	}
 	return -ENOENT;
 }

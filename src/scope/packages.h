@@ -28,9 +28,6 @@ int apptap_packages_parse_pm(struct apptap_view v, struct apptap_packages *out);
 /* The app ID that `dumpsys package NAME` tells; false: it does not. */
 bool apptap_packages_parse_dumpsys(struct apptap_view v, const char *name, uint32_t *app_id);
 
-/* Return: 1, -ENOMEM. */
-int apptap_packages_append(struct apptap_packages *p, const char *name, uint32_t app_id);
-
 const struct apptap_package *apptap_packages_find(const struct apptap_packages *p,
 						  const char *name);
 

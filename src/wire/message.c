@@ -41,12 +41,11 @@ struct field {
 #member, FLAG, MEMBER(type, member), 0, false, NULL \
 	}
 
-static const char *const command_names[] = { "start", "stop", "probe", "cleanup",
-					     "clock", "list", NULL };
+static const char *const command_names[] = { "start", "stop",  "probe", "cleanup",
+					     "list",  "clock", NULL };
 static const char *const event_names[] = { "ready", "status",  "warning", "error",
 					   "probe", "cleanup", "done",	  "clock",
 					   "scope", "apps",    NULL };
-_Static_assert(ARRAY_SIZE(event_names) == APPTAP_WIRE_EVENT_APPS + 2, "each event has its name");
 static const char *const failure_names[] = { "none",	"other",       "usage",
 					     "no-tier", "reader-gone", NULL };
 
@@ -148,19 +147,19 @@ static const struct field cleanup_fields[] = {
 	{ 0 },
 };
 
-static const struct field clock_fields[] = {
-	NUMBER_FIELD(struct apptap_event_clock, realtime_ns, INT64_MAX),
-	{ 0 },
-};
-
 static const struct field app_fields[] = {
-	NUMBER_FIELD(struct apptap_wire_app, uid, UINT32_MAX - 1),
 	TEXT_FIELD(struct apptap_wire_app, name),
+	NUMBER_FIELD(struct apptap_wire_app, uid, UINT32_MAX - 1),
 	{ 0 },
 };
 
 static const struct field apps_fields[] = {
-	FLAG_FIELD(struct apptap_event_apps, more),
+	FLAG_FIELD(struct apptap_event_apps, last),
+	{ 0 },
+};
+
+static const struct field clock_fields[] = {
+	NUMBER_FIELD(struct apptap_event_clock, realtime_ns, INT64_MAX),
 	{ 0 },
 };
 

@@ -9,6 +9,7 @@
 #define APPTAP_WIRE_INTERFACES_MAX 16u
 #define APPTAP_WIRE_TIERS_MAX 8u
 #define APPTAP_WIRE_NAME_BYTES 256u
+#define APPTAP_WIRE_APPS_MAX 64u /* of one event; there are as many events as it takes */
 #define APPTAP_WIRE_PATH_BYTES 512u
 #define APPTAP_WIRE_CGROUPS_MAX 16u
 #define APPTAP_WIRE_PROCESSES_MAX 64u
@@ -20,8 +21,8 @@ enum apptap_command_type {
 	APPTAP_COMMAND_STOP,
 	APPTAP_COMMAND_PROBE,
 	APPTAP_COMMAND_CLEANUP,
+	APPTAP_COMMAND_LIST,
 	APPTAP_COMMAND_CLOCK, /* answered at once: how far the clocks are apart */
-	APPTAP_COMMAND_LIST, /* answered by APPS, as many as it takes */
 };
 
 /* Absent is "", 0, false: then the default holds. Exactly one way to name the target is used. */
@@ -72,7 +73,7 @@ enum apptap_wire_event_type {
 	APPTAP_WIRE_EVENT_DONE,
 	APPTAP_WIRE_EVENT_CLOCK,
 	APPTAP_WIRE_EVENT_SCOPE, /* like READY: the scope as it is now */
-	APPTAP_WIRE_EVENT_APPS,
+	APPTAP_WIRE_EVENT_APPS, /* some of the answer to LIST */
 };
 
 /* What sort of failure it was; the program turns it into its exit code. */
@@ -158,6 +159,17 @@ struct apptap_event_cleanup {
 	uint64_t files_removed; /* agents' programs and captures that were not fetched */
 };
 
+struct apptap_wire_app {
+	char name[APPTAP_WIRE_NAME_BYTES]; /* a package, or a program that runs */
+	uint32_t uid;
+};
+
+struct apptap_event_apps {
+	struct apptap_wire_app apps[APPTAP_WIRE_APPS_MAX];
+	uint32_t app_count;
+	bool last; /* no more come */
+};
+
 struct apptap_event_clock {
 	uint64_t realtime_ns; /* CLOCK_REALTIME of the agent's machine */
 };
@@ -168,19 +180,6 @@ struct apptap_event_done {
 	uint64_t connections_listed; /* sent in CONNECTIONS frames before this */
 	uint64_t stream_bytes; /* sent in DATA frames before this */
 	struct apptap_wire_error error;
-};
-
-#define APPTAP_WIRE_APPS_MAX 64u /* in one event */
-
-struct apptap_wire_app {
-	uint32_t uid;
-	char name[APPTAP_WIRE_NAME_BYTES]; /* of a package; elsewhere of a program that runs */
-};
-
-struct apptap_event_apps {
-	struct apptap_wire_app apps[APPTAP_WIRE_APPS_MAX];
-	uint32_t app_count;
-	bool more; /* another such event follows */
 };
 
 struct apptap_wire_event {
