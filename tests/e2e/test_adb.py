@@ -251,6 +251,22 @@ def test_packages_without_packages_list(phone, tmp_path, source):
     assert [u["uid"] for u in json.loads(got.stdout)["uids"]] == [APP]
 
 
+def test_it_runs_on_the_phone_itself(phone, tmp_path):
+    phone.adb("-s", phone.serial, "push", os.path.join(phone_module.AGENTS, "apptap-x86_64"),
+              "/data/local/tmp/by-hand")
+    phone.adb("-s", phone.serial, "shell", "chmod 755 /data/local/tmp/by-hand")
+    sender = phone.sender(APP, "app")
+    got = phone.adb("-s", phone.serial, "shell", "su -c 'cd /data/local/tmp; ./by-hand "
+                    f"{PACKAGE} -d 0.5 -o /sdcard/x.pcapng 2>&1; chmod 644 /sdcard/x.pcapng'")
+    sender.say("end")
+    assert "package com.example.app" in got, got
+    path = str(tmp_path / "x.pcapng")
+    phone.adb("-s", phone.serial, "pull", "/sdcard/x.pcapng", path)
+    phone.exec("rm", "/sdcard/x.pcapng", "/data/local/tmp/by-hand")
+    assert numbers(payloads(path), b"app")
+    assert not phone.leftovers()
+
+
 def spooled(phone, path):
     drive = lab.Program([os.path.join(lab.BUILD, "tests", "e2e", "spooldrive"), phone.serial, PACKAGE,
                          path], env={**os.environ, **phone.env})
