@@ -11,7 +11,7 @@ from phone import AGENTS, APP, DEVICE, PACKAGE, free_port, until
 
 # Among the phone's own tools: each user's client says its word to a listener of the other one's.
 TRAFFIC = """R=/system/bin/runas; T=/system/bin/toybox
-say() { (sleep 20 | $R 10124 10124 3003 $T nc -l -p $2) >/dev/null 2>&1 &
+say() { (sleep 4 | $R 10124 10124 3003 $T nc -l -p $2) >/dev/null 2>&1 &
 until grep -q ":$(printf %04X $2) " /proc/net/tcp /proc/net/tcp6; do sleep 0.1; done
 (echo $3; sleep 0.5) | $R $1 $1 3003 $T nc 127.0.0.1 $2; }
 say 10123 7000 from-the-app; say 10124 7001 from-the-other; echo said"""
