@@ -10,6 +10,7 @@
 #include "tier/claims.h"
 
 #include <errno.h>
+#include <linux/if_packet.h>
 #include <netinet/in.h>
 
 #define SETS 8192
@@ -23,13 +24,23 @@
 #define GROUP_NS (5 * APPTAP_NSEC_PER_MSEC)
 #define GROUPS 64
 #define PORTS 65536
+#define PAST 4
+#define ACCEPT_NS (100 * APPTAP_NSEC_PER_MSEC) /* for somebody to accept a connection */
+#define REASK_NS (250 * APPTAP_NSEC_PER_MSEC) /* for a change of owner: fchown() */
 
 /* What is certain of a flow, by the numbers of the packets that told it. */
 struct evidence {
 	struct apptap_flow flow;
 	uint64_t ours, taken; /* the last of each; 0: none */
 	uint64_t ns; /* CLOCK_REALTIME, here */
+	uint64_t syn; /* that began the connection */
+	uint64_t asked_ns; /* CLOCK_REALTIME: when the socket table was last asked whose it is */
+	uint64_t cookie; /* of the app's socket then; 0: not known */
+	uint32_t isn; /* of that SYN */
 	uid_t uid;
+	uid_t listener; /* of a connection from outside: whose port it came to */
+	bool given; /* the app opened the socket, and gave it away */
+	bool suspect; /* it may have: what waits will tell */
 };
 
 /* A local port of datagrams, whichever protocol's: they rarely share one. */
@@ -39,6 +50,9 @@ struct port {
 	uint64_t cookie; /* of the app's socket there, when last asked; 0: not known */
 	uint64_t taker; /* cookie of another owner's socket that has taken it; 0: not known */
 	uint64_t taker_closed_ns; /* when its end was heard of; 0: not yet */
+	uint64_t past[PAST]; /* cookies that had it before whoever has it now */
+	uint8_t past_next;
+	bool ours_accepts, others_accept; /* connections of a port that listens */
 };
 
 struct apptap_claims {
@@ -97,7 +111,14 @@ static struct evidence *find(struct apptap_claims *c, const struct apptap_flow *
 		return NULL;
 	memset(oldest, 0, sizeof(*oldest));
 	oldest->flow = *flow;
+	oldest->listener = APPTAP_UID_NONE;
 	return oldest;
+}
+
+static void remember(struct port *p, uint64_t cookie)
+{
+	if (cookie)
+		p->past[p->past_next++ % PAST] = cookie;
 }
 
 /* Who has taken the port: by its cookie its end will be known from that of others. */
@@ -105,69 +126,156 @@ static void note_taker(struct apptap_claims *c, const struct apptap_flow *flow, 
 {
 	struct port *p = &c->ports[flow->lport];
 	struct apptap_sighting found;
+	uint64_t taker = 0;
 
 	c->lookups++;
 	apptap_diag_ask(c->diag, flow, 0, &found);
+	if (found.uid != APPTAP_UID_NONE && !apptap_scope_has(c->scope, found.uid))
+		taker = found.cookie;
+	remember(p, p->cookie);
+	if (taker != p->taker)
+		remember(p, p->taker);
 	p->ours_ns = 0;
 	p->foreign_ns = now_ns;
 	p->cookie = 0;
 	p->taker_closed_ns = 0;
-	p->taker = found.uid != APPTAP_UID_NONE && !apptap_scope_has(c->scope, found.uid)
-			   ? found.cookie
-			   : 0;
+	p->taker = taker;
+}
+
+/* By its socket's cookie, a later answer about the same socket will say that nobody else had the
+ * port between. */
+static void note_socket(struct port *p, uint64_t cookie)
+{
+	remember(p, p->taker);
+	if (cookie && cookie != p->cookie)
+		remember(p, p->cookie);
+	p->taker = 0;
+	if (cookie)
+		p->cookie = cookie;
 }
 
 /*
- * The app has sent from this port: by its socket's cookie, a later answer about the same socket
- * will say that nobody else had the port between. A busy flow is not asked about again and again.
+ * The rules go by who opened the socket, the socket table by whose it is now: it may have been
+ * given away. Another socket than the one that we know is another story, which takes a while to
+ * tell: ours has closed, and the next has its port.
  */
-static void note_sender(struct apptap_claims *c, const struct apptap_flow *flow,
-			const struct evidence *e, uint64_t now_ns)
+static enum apptap_claim vouch(struct apptap_claims *c, struct evidence *e,
+			       struct apptap_sighting *found, uint64_t now_ns)
 {
-	struct port *p = &c->ports[flow->lport];
-	struct apptap_sighting found;
-
-	p->ours_ns = now_ns;
-	p->taker = 0;
-	if (p->cookie && e->ours > e->taken && now_ns - e->ns < CALM_NS)
-		return;
 	c->lookups++;
-	apptap_diag_ask(c->diag, flow, 0, &found);
-	p->cookie = found.uid != APPTAP_UID_NONE && apptap_scope_has(c->scope, found.uid)
-			    ? found.cookie
-			    : 0;
+	apptap_diag_ask(c->diag, &e->flow, 0, found);
+	e->asked_ns = now_ns;
+	if (found->sight != APPTAP_SIGHT_OWNED)
+		return e->given ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_OURS;
+	if (apptap_scope_has(c->scope, found->uid)) {
+		e->cookie = found->cookie;
+		e->given = e->suspect = false;
+		return APPTAP_CLAIM_OURS;
+	}
+	if (e->given || (e->cookie && e->cookie == found->cookie)) {
+		e->given = true;
+		return APPTAP_CLAIM_FOREIGN;
+	}
+	e->suspect = true;
+	return APPTAP_CLAIM_WAIT;
 }
 
-void apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
-		       const struct apptap_dissect *d, uid_t uid, uint64_t now_ns)
+/* A busy flow is not asked about again and again. */
+static enum apptap_claim see_datagram(struct apptap_claims *c, struct evidence *e,
+				      struct apptap_claim_case *k, uint64_t now_ns)
+{
+	struct port *p = &c->ports[e->flow.lport];
+	enum apptap_claim what = APPTAP_CLAIM_OURS;
+	bool calm = p->cookie && e->ours > e->taken && now_ns - e->ns < CALM_NS &&
+		    now_ns - e->asked_ns < REASK_NS && !e->suspect;
+
+	if (e->taken > e->ours)
+		e->cookie = 0;
+	p->ours_ns = now_ns;
+	if (calm)
+		return e->given ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_OURS;
+	what = vouch(c, e, &k->found, now_ns);
+	note_socket(p, what == APPTAP_CLAIM_OURS ? k->found.cookie : 0);
+	return what;
+}
+
+static enum apptap_claim see_again(struct apptap_claims *c, struct evidence *e,
+				   struct apptap_claim_case *k, uint64_t now_ns)
+{
+	if (now_ns - e->asked_ns < REASK_NS && !e->suspect)
+		return e->given ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_OURS;
+	return vouch(c, e, &k->found, now_ns);
+}
+
+static enum apptap_claim see_stream(struct apptap_claims *c, struct evidence *e,
+				    struct apptap_claim_case *k, const struct apptap_dissect *d,
+				    bool sent, uint64_t now_ns)
+{
+	bool syn = (d->flags & (APPTAP_DIS_TCP_SYN | APPTAP_DIS_TCP_ACK)) == APPTAP_DIS_TCP_SYN;
+
+	if (syn && sent && e->isn != d->tcp_seq) {
+		e->given = e->suspect = false;
+		e->cookie = e->asked_ns = 0;
+		e->isn = d->tcp_seq;
+		e->syn = c->number;
+	}
+	if (sent && !syn && e->listener != APPTAP_UID_NONE && e->syn > e->ours) {
+		struct port *p = &c->ports[e->flow.lport];
+
+		p->ours_accepts = true;
+	}
+	return see_again(c, e, k, now_ns);
+}
+
+static void see_other(struct apptap_claims *c, enum apptap_rule_class class, struct evidence *e,
+		      uint64_t now_ns)
+{
+	e->taken = c->number;
+	e->ns = now_ns;
+	if (class == APPTAP_RULE_ACCEPTED) {
+		c->ports[e->flow.lport].others_accept = true;
+		return;
+	}
+	c->contested_ns = now_ns;
+	if (is_datagram(e->flow.proto))
+		note_taker(c, &e->flow, now_ns);
+}
+
+enum apptap_claim apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
+				    const struct apptap_dissect *d, uid_t uid, uint64_t now_ns,
+				    struct apptap_claim_case *k)
 {
 	bool sent = class == APPTAP_RULE_SENT || class == APPTAP_RULE_SENT_MARKED ||
-		    class == APPTAP_RULE_TAKEN;
-	struct apptap_flow flow;
+		    apptap_rules_is_notice(class);
+	enum apptap_claim what = APPTAP_CLAIM_OURS;
 	struct evidence *e;
 
-	c->number++;
+	memset(k, 0, sizeof(*k));
+	k->number = ++c->number;
+	k->class = class;
+	k->met_ns = now_ns;
 	if (d->proto == IPPROTO_ICMP || d->proto == IPPROTO_ICMPV6)
-		return;
+		return what;
 	if (!(d->flags & APPTAP_DIS_PORTS)) {
 		c->raw_ours_ns[d->proto] = class == APPTAP_RULE_TAKEN ? 0 : now_ns;
-		return;
+		return what;
 	}
-	apptap_dissect_flow(d, sent, &flow);
-	e = find(c, &flow, true);
-	if (class == APPTAP_RULE_TAKEN) {
-		e->taken = c->number;
-		e->ns = now_ns;
-		c->contested_ns = now_ns;
-		if (is_datagram(d->proto))
-			note_taker(c, &flow, now_ns);
-		return;
+	apptap_dissect_flow(d, sent, &k->flow);
+	e = find(c, &k->flow, true);
+	if (apptap_rules_is_notice(class)) {
+		see_other(c, class, e, now_ns);
+		return APPTAP_CLAIM_FOREIGN;
 	}
-	if (is_datagram(d->proto) && sent)
-		note_sender(c, &flow, e, now_ns);
+	if (is_datagram(d->proto) && class == APPTAP_RULE_SENT)
+		what = see_datagram(c, e, k, now_ns);
+	else if (d->proto == IPPROTO_TCP)
+		what = see_stream(c, e, k, d, sent, now_ns);
+	else if (class == APPTAP_RULE_GOT)
+		what = see_again(c, e, k, now_ns);
 	e->ours = c->number;
 	e->ns = now_ns;
 	e->uid = uid;
+	return what;
 }
 
 void apptap_claims_closed(struct apptap_claims *c, uint16_t port, uint64_t now_ns)
@@ -207,11 +315,45 @@ static void ask(struct apptap_claims *c, const struct apptap_packet *pkt,
 		apptap_diag_ask(c->diag, &flow, pkt->ifindex, &k->found);
 }
 
+/* A connection from outside: what its first packet was, and whose port it came to. */
+static void note_syn(struct evidence *e, const struct apptap_dissect *d,
+		     const struct apptap_claim_case *k)
+{
+	if (e->isn == d->tcp_seq && e->syn)
+		return; /* sent again */
+	e->isn = d->tcp_seq;
+	e->syn = k->number;
+	e->ns = k->met_ns;
+	e->listener = k->found.uid;
+	e->given = e->suspect = false;
+	e->cookie = e->asked_ns = 0;
+}
+
+static void note_given(struct apptap_claims *c, const struct apptap_claim_case *k)
+{
+	struct evidence *e = find(c, &k->flow, true);
+
+	e->ns = k->met_ns;
+	e->uid = k->found.uid;
+	if (apptap_scope_has(c->scope, k->found.uid))
+		e->ours = k->number;
+	else
+		e->taken = k->number;
+}
+
+/* Is it decided already, or known to be asked about? Then once more would tell nothing new. */
+static bool needs_no_answer(const struct evidence *e, const struct apptap_claim_case *k)
+{
+	return k->class == APPTAP_RULE_SENT_ASK ||
+	       (k->class == APPTAP_RULE_PENDING && e && e->syn &&
+		(e->ours > e->syn || e->taken > e->syn || k->met_ns - e->ns < ACCEPT_NS));
+}
+
 void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 			const struct apptap_packet *pkt, const struct apptap_dissect *d,
 			uint64_t rx_ns, struct apptap_claim_case *k)
 {
-	const struct evidence *e;
+	struct evidence *e;
 	const struct port *p;
 
 	memset(k, 0, sizeof(*k));
@@ -222,16 +364,23 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 	k->found.uid = APPTAP_UID_NONE;
 	if (!(d->flags & APPTAP_DIS_IP))
 		return;
-	apptap_dissect_flow(d, class == APPTAP_RULE_SENT_ASK, &k->flow);
+	apptap_dissect_flow(d,
+			    class == APPTAP_RULE_SENT_ASK || (apptap_rules_both_ways(class) &&
+							      pkt->pkttype == PACKET_OUTGOING),
+			    &k->flow);
 	k->syn = (d->flags & (APPTAP_DIS_TCP_SYN | APPTAP_DIS_TCP_ACK)) == APPTAP_DIS_TCP_SYN;
-	e = find(c, &k->flow, false);
+	e = find(c, &k->flow, k->syn);
 	k->was_taken = e && e->taken > e->ours;
 	p = &c->ports[k->flow.lport];
 	k->taker_closed_ns = p->taker ? p->taker_closed_ns : 0;
 	k->cookie = p->cookie;
 	k->was_ours = p->ours_ns && k->met_ns < p->ours_ns + PORT_MEMORY_NS;
-	if (class != APPTAP_RULE_SENT_ASK)
+	if (!needs_no_answer(e, k))
 		ask(c, pkt, d, k);
+	if (k->syn && e)
+		note_syn(e, d, k);
+	if (class == APPTAP_RULE_GIVEN && k->found.sight == APPTAP_SIGHT_OWNED)
+		note_given(c, k);
 }
 
 static enum apptap_claim ours(const struct apptap_claims *c, const struct evidence *e, uid_t *uid)
@@ -249,17 +398,27 @@ static enum apptap_claim settle_connection(struct apptap_claims *c, const struct
 	return k->found.sight == APPTAP_SIGHT_ORPHAN ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_FOREIGN;
 }
 
-/* Sockets other than @cookie's that have left the port around the time of the packet. */
+static bool is_past(const struct port *p, uint64_t cookie)
+{
+	for (int i = 0; i < PAST; i++)
+		if (p->past[i] == cookie)
+			return true;
+	return false;
+}
+
+/* Sockets other than @cookie's that have left the port around the time of the packet; but those
+ * that are known to have been there before it had it left then. */
 static bool others_left(const struct apptap_claims *c, const struct apptap_claim_case *k,
 			uint64_t cookie)
 {
+	const struct port *p = &c->ports[k->flow.lport];
 	uint64_t gone[APPTAP_DEATHS_A_PORT];
 	int n = apptap_deaths_since(c->deaths, &k->flow, k->met_ns - NEWS_NS, gone);
 	int others = 0;
 
 	/* Where the socket's own cookie is not known, one of the dead is itself. */
 	for (int i = 0; i < n; i++)
-		others += gone[i] != cookie;
+		others += gone[i] != cookie && !is_past(p, gone[i]);
 	return n < 0 || others > !cookie;
 }
 
@@ -321,17 +480,82 @@ static enum apptap_claim settle_owned(struct apptap_claims *c, const struct appt
 	return APPTAP_CLAIM_OURS;
 }
 
-enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_claim_case *k,
-				       uint64_t now_ns, bool last, uid_t *uid)
+/*
+ * Of a connection from outside, before anybody was seen to have accepted it: it is his who does,
+ * from its SYN on. Where nobody does it is the listener's, unless others accept on his port.
+ */
+static enum apptap_claim settle_pending(struct apptap_claims *c, const struct evidence *e,
+					const struct apptap_claim_case *k, uint64_t now_ns,
+					bool last, uid_t *uid)
 {
-	struct evidence *e = find(c, &k->flow, false);
-	bool owned = k->found.uid != APPTAP_UID_NONE;
-	bool over = last || now_ns >= k->met_ns + WAIT_NS;
+	const struct port *p = &c->ports[k->flow.lport];
+	uid_t listener = k->found.uid;
+	uint64_t since = k->syn ? k->number : 0;
 
-	if (!k->horizon)
-		k->horizon = c->number;
-	if (k->class == APPTAP_RULE_SENT_ASK)
-		return settle_connection(c, e, k, uid);
+	if (e && e->syn) {
+		since = e->syn <= k->number ? e->syn : k->number; /* the next one's may be there */
+		if (e->ours > since && e->ours > e->taken)
+			return e->given ? APPTAP_CLAIM_FOREIGN : ours(c, e, uid);
+		if (e->taken > since)
+			return APPTAP_CLAIM_FOREIGN;
+		if (listener == APPTAP_UID_NONE)
+			listener = e->listener;
+	}
+	if (k->found.sight == APPTAP_SIGHT_OWNED || listener == APPTAP_UID_NONE) {
+		*uid = k->found.uid;
+		return apptap_scope_has(c->scope, k->found.uid) ? APPTAP_CLAIM_OURS
+								: APPTAP_CLAIM_FOREIGN;
+	}
+	if (!last && now_ns < k->met_ns + ACCEPT_NS)
+		return APPTAP_CLAIM_WAIT;
+	*uid = listener;
+	if (apptap_scope_has(c->scope, listener))
+		return p->others_accept ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_OURS;
+	return p->ours_accepts ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_FOREIGN;
+}
+
+/* Opened by the app, another's by the socket table: has it been given away, or has it closed? */
+static enum apptap_claim settle_suspect(struct apptap_claims *c, struct evidence *e,
+					const struct apptap_claim_case *k, bool over, uid_t *uid)
+{
+	uint64_t gone[APPTAP_DEATHS_A_PORT];
+	int n, ours_gone = 0;
+
+	if (e && e->given)
+		return APPTAP_CLAIM_FOREIGN;
+	if (!over)
+		return APPTAP_CLAIM_WAIT;
+	n = apptap_deaths_since(c->deaths, &k->flow, k->met_ns - NEWS_NS, gone);
+	for (int i = 0; i < n; i++)
+		ours_gone += gone[i] != k->found.cookie;
+	if (e)
+		e->suspect = false;
+	if (n < 0)
+		return APPTAP_CLAIM_UNKNOWN;
+	if (ours_gone)
+		return ours(c, e, uid);
+	if (e)
+		e->given = true;
+	return APPTAP_CLAIM_FOREIGN;
+}
+
+/* Only the socket table knows, or what it said before. */
+static enum apptap_claim settle_given(struct apptap_claims *c, const struct evidence *e,
+				      const struct apptap_claim_case *k, uid_t *uid)
+{
+	if (k->found.sight != APPTAP_SIGHT_OWNED)
+		return k->flow.proto == IPPROTO_TCP ? settle_connection(c, e, k, uid)
+						    : APPTAP_CLAIM_UNKNOWN;
+	*uid = k->found.uid;
+	return apptap_scope_has(c->scope, k->found.uid) ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
+}
+
+static enum apptap_claim settle_asked(struct apptap_claims *c, struct evidence *e,
+				      struct apptap_claim_case *k, uint64_t now_ns, bool over,
+				      uid_t *uid)
+{
+	bool owned = k->found.uid != APPTAP_UID_NONE;
+
 	/* Taken between the packet and the end of our question: anybody's. */
 	if (is_datagram(k->flow.proto) && e && e->taken > k->number && e->taken <= k->horizon)
 		return APPTAP_CLAIM_UNKNOWN;
@@ -346,6 +570,40 @@ enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_cl
 	if (k->flow.proto == IPPROTO_TCP && !k->syn)
 		return settle_connection(c, e, k, uid);
 	return settle_closed(c, e, k, over, uid);
+}
+
+enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_claim_case *k,
+				       uint64_t now_ns, bool last, uid_t *uid)
+{
+	struct evidence *e = find(c, &k->flow, false);
+	bool over = last || now_ns >= k->met_ns + WAIT_NS;
+
+	if (!k->horizon)
+		k->horizon = c->number;
+	switch (k->class) {
+	case APPTAP_RULE_SENT_ASK:
+		return settle_connection(c, e, k, uid);
+	case APPTAP_RULE_PENDING:
+		return settle_pending(c, e, k, now_ns, last, uid);
+	case APPTAP_RULE_GIVEN:
+		return settle_given(c, e, k, uid);
+	case APPTAP_RULE_ASK:
+	case APPTAP_RULE_GOT_DATAGRAM:
+		break;
+	default:
+		return settle_suspect(c, e, k, over, uid);
+	}
+	if (k->syn && k->found.sight == APPTAP_SIGHT_PENDING)
+		return settle_pending(c, e, k, now_ns, last, uid);
+	return settle_asked(c, e, k, now_ns, over, uid);
+}
+
+bool apptap_claims_knows(const struct apptap_claims *c, const struct apptap_flow *flow,
+			 uint64_t cookie)
+{
+	const struct evidence *e = find((struct apptap_claims *)c, flow, false);
+
+	return e && e->cookie == cookie && e->ours > e->taken;
 }
 
 uint64_t apptap_claims_lookups(const struct apptap_claims *c)

@@ -38,9 +38,13 @@ int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *sco
 		      struct apptap_error *err);
 void apptap_claims_free(struct apptap_claims *c);
 
-/* A packet that is the app's for certain; or (APPTAP_RULE_TAKEN) another's on the app's flow. */
-void apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
-		       const struct apptap_dissect *d, uid_t uid, uint64_t now_ns);
+/*
+ * A packet that is the app's by the rules; or (a notice) another's. Return: OURS, FOREIGN, or WAIT:
+ * the socket table says otherwise, settle @k, which is filled.
+ */
+enum apptap_claim apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
+				    const struct apptap_dissect *d, uid_t uid, uint64_t now_ns,
+				    struct apptap_claim_case *k);
 
 /* A datagram socket on @port has closed, which stands in the deaths; heard of at @now_ns. */
 void apptap_claims_closed(struct apptap_claims *c, uint16_t port, uint64_t now_ns);
@@ -56,6 +60,10 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
  */
 enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_claim_case *k,
 				       uint64_t now_ns, bool last, uid_t *uid);
+
+/* Have the rules shown the app's packets on the flow, of this very socket? */
+bool apptap_claims_knows(const struct apptap_claims *c, const struct apptap_flow *flow,
+			 uint64_t cookie);
 
 uint64_t apptap_claims_lookups(const struct apptap_claims *c);
 
