@@ -16,7 +16,8 @@
 #define SETS 8192
 #define WAYS 4
 #define WAIT_NS (20 * APPTAP_NSEC_PER_MSEC) /* for the app's answer, or news of closed sockets */
-#define NEWS_NS (50 * APPTAP_NSEC_PER_MSEC) /* by which we may meet a packet after such news */
+#define NEWS_NS (2 * APPTAP_NSEC_PER_MSEC)
+#define CONTEST_NS (60 * APPTAP_NSEC_PER_MSEC) /* for the verdict of those who asked at once */
 #define CALM_NS (50 * APPTAP_NSEC_PER_USEC)
 #define TCP_MEMORY_NS (120 * APPTAP_NSEC_PER_SEC) /* TIME_WAIT, and the last retransmissions */
 #define PORT_MEMORY_NS (10 * APPTAP_NSEC_PER_SEC)
@@ -24,7 +25,6 @@
 #define GROUP_NS (5 * APPTAP_NSEC_PER_MSEC)
 #define GROUPS 64
 #define PORTS 65536
-#define PAST 4
 #define ACCEPT_NS (100 * APPTAP_NSEC_PER_MSEC) /* for somebody to accept a connection */
 #define REASK_NS (250 * APPTAP_NSEC_PER_MSEC) /* for a change of owner: fchown() */
 
@@ -43,28 +43,25 @@ struct evidence {
 	bool suspect; /* it may have: what waits will tell */
 };
 
-/* A local port of datagrams, whichever protocol's: they rarely share one. */
 struct port {
-	uint64_t ours_ns; /* when it was the app's for certain; 0: never, or it no longer is */
-	uint64_t foreign_ns; /* when it was another's for certain; 0: never */
-	uint64_t cookie; /* of the app's socket there, when last asked; 0: not known */
-	uint64_t taker; /* cookie of another owner's socket that has taken it; 0: not known */
-	uint64_t taker_closed_ns; /* when its end was heard of; 0: not yet */
-	uint64_t past[PAST]; /* cookies that had it before whoever has it now */
-	uint8_t past_next;
-	bool ours_accepts, others_accept; /* connections of a port that listens */
+	uint64_t cookie; /* of the socket that was last seen to have it; 0: not known */
+	uint64_t asked_ns; /* CLOCK_REALTIME: when that was told first */
+	uint64_t ours_ns, others_ns; /* when it was seen in use by each; 0: never */
+	bool ours; /* whose that socket is */
+	bool ours_accepts, others_accept; /* connections, where it is TCP's and listens */
 };
 
 struct apptap_claims {
 	const struct apptap_scope *scope; /* borrowed, like the next two */
 	struct apptap_diag *diag;
 	const struct apptap_deaths *deaths;
+	struct apptap_contest *contest; /* borrowed; NULL: there is none now */
 	uint64_t number; /* of the last packet */
 	uint64_t key[2];
 	uint64_t lookups;
 	uint64_t contested_ns;
 	struct evidence flows[SETS][WAYS];
-	struct port ports[PORTS];
+	struct port ports[PORTS]; /* of UDP and UDP-Lite: they rarely share one */
 	struct apptap_sighting groups[GROUPS]; /* the last answers about multicast */
 	uint64_t raw_ours_ns[256]; /* when the app last used a raw socket of this protocol */
 };
@@ -115,43 +112,35 @@ static struct evidence *find(struct apptap_claims *c, const struct apptap_flow *
 	return oldest;
 }
 
-static void remember(struct port *p, uint64_t cookie)
+static bool lately(uint64_t then_ns, uint64_t now_ns)
 {
-	if (cookie)
-		p->past[p->past_next++ % PAST] = cookie;
+	return then_ns && now_ns < then_ns + PORT_MEMORY_NS;
 }
 
-/* Who has taken the port: by its cookie its end will be known from that of others. */
-static void note_taker(struct apptap_claims *c, const struct apptap_flow *flow, uint64_t now_ns)
+static void note_port(struct apptap_claims *c, const struct apptap_sighting *found, bool ours,
+		      bool known)
 {
-	struct port *p = &c->ports[flow->lport];
+	struct port *p = &c->ports[found->flow.lport];
+	uint64_t cookie = known ? found->cookie : 0;
+
+	if (!found->asked_ns)
+		return;
+	*(ours ? &p->ours_ns : &p->others_ns) = found->asked_ns;
+	if (p->ours == ours && (p->cookie == cookie || !cookie))
+		return;
+	p->cookie = cookie;
+	p->asked_ns = found->asked_ns;
+	p->ours = ours;
+}
+
+static void note_taker(struct apptap_claims *c, const struct apptap_flow *flow)
+{
 	struct apptap_sighting found;
-	uint64_t taker = 0;
 
 	c->lookups++;
 	apptap_diag_ask(c->diag, flow, 0, &found);
-	if (found.uid != APPTAP_UID_NONE && !apptap_scope_has(c->scope, found.uid))
-		taker = found.cookie;
-	remember(p, p->cookie);
-	if (taker != p->taker)
-		remember(p, p->taker);
-	p->ours_ns = 0;
-	p->foreign_ns = now_ns;
-	p->cookie = 0;
-	p->taker_closed_ns = 0;
-	p->taker = taker;
-}
-
-/* By its socket's cookie, a later answer about the same socket will say that nobody else had the
- * port between. */
-static void note_socket(struct port *p, uint64_t cookie)
-{
-	remember(p, p->taker);
-	if (cookie && cookie != p->cookie)
-		remember(p, p->cookie);
-	p->taker = 0;
-	if (cookie)
-		p->cookie = cookie;
+	note_port(c, &found, false,
+		  found.uid != APPTAP_UID_NONE && !apptap_scope_has(c->scope, found.uid));
 }
 
 /*
@@ -185,17 +174,18 @@ static enum apptap_claim see_datagram(struct apptap_claims *c, struct evidence *
 				      struct apptap_claim_case *k, uint64_t now_ns)
 {
 	struct port *p = &c->ports[e->flow.lport];
-	enum apptap_claim what = APPTAP_CLAIM_OURS;
-	bool calm = p->cookie && e->ours > e->taken && now_ns - e->ns < CALM_NS &&
-		    now_ns - e->asked_ns < REASK_NS && !e->suspect;
+	enum apptap_claim what;
 
 	if (e->taken > e->ours)
 		e->cookie = 0;
-	p->ours_ns = now_ns;
-	if (calm)
+	if (p->ours && p->cookie && e->ours > e->taken && now_ns - e->ns < CALM_NS &&
+	    now_ns - e->asked_ns < REASK_NS && !e->suspect) {
+		p->ours_ns = now_ns;
 		return e->given ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_OURS;
+	}
 	what = vouch(c, e, &k->found, now_ns);
-	note_socket(p, what == APPTAP_CLAIM_OURS ? k->found.cookie : 0);
+	if (what != APPTAP_CLAIM_FOREIGN)
+		note_port(c, &k->found, true, what == APPTAP_CLAIM_OURS);
 	return what;
 }
 
@@ -220,9 +210,7 @@ static enum apptap_claim see_stream(struct apptap_claims *c, struct evidence *e,
 		e->syn = c->number;
 	}
 	if (sent && !syn && e->listener != APPTAP_UID_NONE && e->syn > e->ours) {
-		struct port *p = &c->ports[e->flow.lport];
-
-		p->ours_accepts = true;
+		c->ports[e->flow.lport].ours_accepts = true;
 	}
 	return see_again(c, e, k, now_ns);
 }
@@ -238,12 +226,12 @@ static void see_other(struct apptap_claims *c, enum apptap_rule_class class, str
 	}
 	c->contested_ns = now_ns;
 	if (is_datagram(e->flow.proto))
-		note_taker(c, &e->flow, now_ns);
+		note_taker(c, &e->flow);
 }
 
 enum apptap_claim apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
-				    const struct apptap_dissect *d, uid_t uid, uint64_t now_ns,
-				    struct apptap_claim_case *k)
+				    const struct apptap_dissect *d, uid_t uid, uint64_t since_ns,
+				    uint64_t now_ns, struct apptap_claim_case *k)
 {
 	bool sent = class == APPTAP_RULE_SENT || class == APPTAP_RULE_SENT_MARKED ||
 		    apptap_rules_is_notice(class);
@@ -253,6 +241,7 @@ enum apptap_claim apptap_claims_see(struct apptap_claims *c, enum apptap_rule_cl
 	memset(k, 0, sizeof(*k));
 	k->number = ++c->number;
 	k->class = class;
+	k->since_ns = since_ns;
 	k->met_ns = now_ns;
 	if (d->proto == IPPROTO_ICMP || d->proto == IPPROTO_ICMPV6)
 		return what;
@@ -276,15 +265,6 @@ enum apptap_claim apptap_claims_see(struct apptap_claims *c, enum apptap_rule_cl
 	e->ns = now_ns;
 	e->uid = uid;
 	return what;
-}
-
-void apptap_claims_closed(struct apptap_claims *c, uint16_t port, uint64_t now_ns)
-{
-	struct apptap_flow flow = { .proto = IPPROTO_UDP, .lport = port };
-	struct port *p = &c->ports[port];
-
-	if (p->taker && !p->taker_closed_ns && apptap_deaths_has(c->deaths, &flow, p->taker))
-		p->taker_closed_ns = now_ns;
 }
 
 /* Costs a dump of the sockets: in a burst of one group's, the answer serves for a moment. */
@@ -351,7 +331,7 @@ static bool needs_no_answer(const struct evidence *e, const struct apptap_claim_
 
 void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 			const struct apptap_packet *pkt, const struct apptap_dissect *d,
-			uint64_t rx_ns, struct apptap_claim_case *k)
+			uint64_t rx_ns, uint64_t since_ns, struct apptap_claim_case *k)
 {
 	struct evidence *e;
 	const struct port *p;
@@ -360,6 +340,7 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 	k->number = ++c->number;
 	k->class = class;
 	k->rx_ns = rx_ns;
+	k->since_ns = rx_ns ? rx_ns : since_ns;
 	k->met_ns = pkt->ts_ns;
 	k->found.uid = APPTAP_UID_NONE;
 	if (!(d->flags & APPTAP_DIS_IP))
@@ -372,11 +353,13 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 	e = find(c, &k->flow, k->syn);
 	k->was_taken = e && e->taken > e->ours;
 	p = &c->ports[k->flow.lport];
-	k->taker_closed_ns = p->taker ? p->taker_closed_ns : 0;
-	k->cookie = p->cookie;
-	k->was_ours = p->ours_ns && k->met_ns < p->ours_ns + PORT_MEMORY_NS;
+	k->holder = p->cookie;
+	k->holder_ns = p->asked_ns;
+	k->was_ours = lately(p->ours_ns, k->met_ns);
 	if (!needs_no_answer(e, k))
 		ask(c, pkt, d, k);
+	if (is_datagram(k->flow.proto) && k->found.uid != APPTAP_UID_NONE && !k->found.group)
+		note_port(c, &k->found, apptap_scope_has(c->scope, k->found.uid), true);
 	if (k->syn && e)
 		note_syn(e, d, k);
 	if (class == APPTAP_RULE_GIVEN && k->found.sight == APPTAP_SIGHT_OWNED)
@@ -398,86 +381,63 @@ static enum apptap_claim settle_connection(struct apptap_claims *c, const struct
 	return k->found.sight == APPTAP_SIGHT_ORPHAN ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_FOREIGN;
 }
 
-static bool is_past(const struct port *p, uint64_t cookie)
-{
-	for (int i = 0; i < PAST; i++)
-		if (p->past[i] == cookie)
-			return true;
-	return false;
-}
-
-/* Sockets other than @cookie's that have left the port around the time of the packet; but those
- * that are known to have been there before it had it left then. */
-static bool others_left(const struct apptap_claims *c, const struct apptap_claim_case *k,
-			uint64_t cookie)
-{
-	const struct port *p = &c->ports[k->flow.lport];
-	uint64_t gone[APPTAP_DEATHS_A_PORT];
-	int n = apptap_deaths_since(c->deaths, &k->flow, k->met_ns - NEWS_NS, gone);
-	int others = 0;
-
-	/* Where the socket's own cookie is not known, one of the dead is itself. */
-	for (int i = 0; i < n; i++)
-		others += gone[i] != cookie && !is_past(p, gone[i]);
-	return n < 0 || others > !cookie;
-}
-
-/* Nobody has the port any more. */
+/* Not a datagram, and nobody has it any more. */
 static enum apptap_claim settle_closed(struct apptap_claims *c, const struct evidence *e,
 				       const struct apptap_claim_case *k, bool over, uid_t *uid)
 {
+	uint64_t raw_ns = c->raw_ours_ns[k->flow.proto];
+
+	if (k->flow.proto == IPPROTO_TCP && !k->syn)
+		return settle_connection(c, e, k, uid);
 	if (k->syn && e && e->ours > k->number)
-		return ours(c, e, uid); /* it was answered. A datagram's answer may be the next's */
+		return ours(c, e, uid); /* it was answered */
 	if (k->syn)
 		return over ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_WAIT;
-	if (k->was_taken)
-		return APPTAP_CLAIM_UNKNOWN;
 	/* A raw socket gets all of its protocol, whoever else does. */
-	if (!is_datagram(k->flow.proto))
-		return c->raw_ours_ns[k->flow.proto] &&
-				       k->met_ns < c->raw_ours_ns[k->flow.proto] + PORT_MEMORY_NS
-			       ? ours(c, e, uid)
-			       : APPTAP_CLAIM_FOREIGN;
-	if (k->class != APPTAP_RULE_GOT_DATAGRAM && !k->was_ours)
-		return APPTAP_CLAIM_FOREIGN;
-	/* The app was the last that had it, unless others came and went; who uses the port besides
-	 * the app has been seen doing so. */
-	if (k->met_ns < c->ports[k->flow.lport].foreign_ns + PORT_MEMORY_NS) {
-		if (!over)
-			return APPTAP_CLAIM_WAIT;
-		if (others_left(c, k, k->cookie))
-			return APPTAP_CLAIM_UNKNOWN;
-	}
-	return ours(c, e, uid);
+	return raw_ns && k->met_ns < raw_ns + PORT_MEMORY_NS ? ours(c, e, uid)
+							     : APPTAP_CLAIM_FOREIGN;
 }
 
-/* The app has the port now; had it the packet too? */
-static enum apptap_claim settle_owned(struct apptap_claims *c, const struct apptap_claim_case *k,
-				      bool over, uid_t *uid)
+/* Those who asked while it passed may know. */
+static enum apptap_claim settle_contested(struct apptap_claims *c,
+					  const struct apptap_claim_case *k, uint64_t now_ns,
+					  bool last, uid_t *uid)
 {
-	struct port *p = &c->ports[k->flow.lport];
-	bool same = k->cookie && k->cookie == k->found.cookie;
+	enum apptap_verdict v;
 
-	*uid = k->found.uid;
-	if (!is_datagram(k->flow.proto) || k->found.group)
-		return APPTAP_CLAIM_OURS;
-	/* If the taker's end was heard of before the packet came. */
-	if (k->was_taken && k->taker_closed_ns && k->taker_closed_ns < k->rx_ns)
-		same = true;
-	if (!same && k->was_taken)
+	if (!c->contest || !k->rx_ns)
 		return APPTAP_CLAIM_UNKNOWN;
-	/* On its own flow, to a port that nobody else is seen using. */
-	if (k->class == APPTAP_RULE_GOT_DATAGRAM && k->met_ns >= p->foreign_ns + PORT_MEMORY_NS)
-		same = true;
-	if (!same && !over)
-		return APPTAP_CLAIM_WAIT; /* for news of who may have had it before */
-	if (!same && others_left(c, k, k->found.cookie))
+	v = apptap_contest_judge(c->contest, &k->flow, k->rx_ns, last ? UINT64_MAX : now_ns, uid);
+	if (v == APPTAP_VERDICT_WAIT && now_ns < k->met_ns + CONTEST_NS)
+		return APPTAP_CLAIM_WAIT;
+	if (v != APPTAP_VERDICT_KNOWN)
 		return APPTAP_CLAIM_UNKNOWN;
-	if (!p->cookie) {
-		p->cookie = k->found.cookie;
-		p->ours_ns = k->met_ns;
-	}
-	return APPTAP_CLAIM_OURS;
+	return apptap_scope_has(c->scope, *uid) ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
+}
+
+/*
+ * A datagram that came in. Where one socket had its port before and has it still, it is that one's;
+ * where nobody else is seen using the port, there is nothing to find out either.
+ */
+static enum apptap_claim settle_datagram(struct apptap_claims *c, const struct evidence *e,
+					 struct apptap_claim_case *k, uint64_t now_ns, bool last,
+					 uid_t *uid)
+{
+	bool owned = k->found.uid != APPTAP_UID_NONE;
+	bool found_ours = owned && apptap_scope_has(c->scope, k->found.uid);
+	bool marked = k->class == APPTAP_RULE_GOT_DATAGRAM && !k->was_taken;
+
+	*uid = found_ours ? k->found.uid : e && e->ours ? e->uid : c->scope->uids[0].uid;
+	if (owned && k->holder && k->found.cookie == k->holder && k->holder_ns <= k->since_ns)
+		return found_ours ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
+	if (!found_ours && !marked && !k->was_ours)
+		return APPTAP_CLAIM_FOREIGN;
+	/* For the next packets, which may show who else has it, and for those who asked at once. */
+	if (!last && now_ns < k->found.asked_ns + NEWS_NS)
+		return APPTAP_CLAIM_WAIT;
+	if (lately(c->ports[k->flow.lport].others_ns, k->met_ns))
+		return settle_contested(c, k, now_ns, last, uid);
+	return owned && !found_ours ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_OURS;
 }
 
 /*
@@ -525,7 +485,7 @@ static enum apptap_claim settle_suspect(struct apptap_claims *c, struct evidence
 		return APPTAP_CLAIM_FOREIGN;
 	if (!over)
 		return APPTAP_CLAIM_WAIT;
-	n = apptap_deaths_since(c->deaths, &k->flow, k->met_ns - NEWS_NS, gone);
+	n = apptap_deaths_since(c->deaths, &k->flow, k->since_ns, gone);
 	for (int i = 0; i < n; i++)
 		ours_gone += gone[i] != k->found.cookie;
 	if (e)
@@ -550,36 +510,12 @@ static enum apptap_claim settle_given(struct apptap_claims *c, const struct evid
 	return apptap_scope_has(c->scope, k->found.uid) ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
 }
 
-static enum apptap_claim settle_asked(struct apptap_claims *c, struct evidence *e,
-				      struct apptap_claim_case *k, uint64_t now_ns, bool over,
-				      uid_t *uid)
-{
-	bool owned = k->found.uid != APPTAP_UID_NONE;
-
-	/* Taken between the packet and the end of our question: anybody's. */
-	if (is_datagram(k->flow.proto) && e && e->taken > k->number && e->taken <= k->horizon)
-		return APPTAP_CLAIM_UNKNOWN;
-	if (owned && !apptap_scope_has(c->scope, k->found.uid)) {
-		c->ports[k->flow.lport].foreign_ns = now_ns;
-		/* Ours by its mark, another's by the socket: the port changed hands just now. */
-		return k->class == APPTAP_RULE_GOT_DATAGRAM && !k->was_taken ? APPTAP_CLAIM_UNKNOWN
-									     : APPTAP_CLAIM_FOREIGN;
-	}
-	if (owned)
-		return settle_owned(c, k, over, uid);
-	if (k->flow.proto == IPPROTO_TCP && !k->syn)
-		return settle_connection(c, e, k, uid);
-	return settle_closed(c, e, k, over, uid);
-}
-
 enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_claim_case *k,
 				       uint64_t now_ns, bool last, uid_t *uid)
 {
 	struct evidence *e = find(c, &k->flow, false);
 	bool over = last || now_ns >= k->met_ns + WAIT_NS;
 
-	if (!k->horizon)
-		k->horizon = c->number;
 	switch (k->class) {
 	case APPTAP_RULE_SENT_ASK:
 		return settle_connection(c, e, k, uid);
@@ -595,7 +531,12 @@ enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_cl
 	}
 	if (k->syn && k->found.sight == APPTAP_SIGHT_PENDING)
 		return settle_pending(c, e, k, now_ns, last, uid);
-	return settle_asked(c, e, k, now_ns, over, uid);
+	*uid = k->found.uid;
+	if (is_datagram(k->flow.proto) && !k->found.group)
+		return settle_datagram(c, e, k, now_ns, last, uid);
+	if (k->found.uid == APPTAP_UID_NONE)
+		return settle_closed(c, e, k, over, uid);
+	return apptap_scope_has(c->scope, k->found.uid) ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
 }
 
 bool apptap_claims_knows(const struct apptap_claims *c, const struct apptap_flow *flow,
@@ -604,6 +545,11 @@ bool apptap_claims_knows(const struct apptap_claims *c, const struct apptap_flow
 	const struct evidence *e = find((struct apptap_claims *)c, flow, false);
 
 	return e && e->cookie == cookie && e->ours > e->taken;
+}
+
+void apptap_claims_witness(struct apptap_claims *c, struct apptap_contest *contest)
+{
+	c->contest = contest;
 }
 
 uint64_t apptap_claims_lookups(const struct apptap_claims *c)

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -37,10 +36,15 @@
 #define HOLD_BYTES (64U << 20)
 #define HOLD_TICK_MS 4
 #define IDLE_TICK_MS 200
+#define GATHERED_NS \
+	(30 * APPTAP_NSEC_PER_MSEC) /* what need not come at once may lie in the kernel */
+#define SETTLES_A_TURN 512
 
 /* One that waits in the hold queue, in the same order: what was known when it was met. */
 struct waiting {
 	struct apptap_claim_case claim;
+	enum apptap_claim what;
+	uid_t uid;
 	struct waiting *next;
 };
 
@@ -58,7 +62,8 @@ struct nflog {
 	struct waiting *waiting, **waiting_end;
 	struct apptap_deaths *deaths;
 	struct apptap_obituaries *obituaries; /* NULL: the kernel has none */
-	int stamping; /* a socket that makes the kernel stamp what it receives; -1: not wanted */
+	struct apptap_contest *contest; /* NULL: nobody takes the app's ports */
+	bool contested;
 	int timer;
 	long timer_ms; /* its interval; 0: not armed */
 	struct apptap_marks marks;
@@ -70,6 +75,7 @@ struct nflog {
 	uint64_t delivered; /* packets of our rules */
 	uint64_t undelivered; /* known at the end: logged, but never delivered */
 	uint64_t now_ns; /* of the read that is being judged */
+	uint64_t empty_ns; /* nothing had been left to read then: what is read now came later */
 	struct apptap_consumer *consumer; /* of the dispatch that is under way */
 	struct apptap_error *err;
 	struct apptap_tier_counters n;
@@ -165,6 +171,7 @@ static int wait_for(struct nflog *s, const struct apptap_packet *pkt,
 		return count_lost(s, APPTAP_CLAIM_UNKNOWN); /* no room to wait */
 	}
 	w->claim = *claim;
+	w->what = APPTAP_CLAIM_WAIT;
 	w->next = NULL;
 	*s->waiting_end = w;
 	s->waiting_end = &w->next;
@@ -177,7 +184,8 @@ static int take_certain(struct nflog *s, enum apptap_rule_class class,
 {
 	struct apptap_claim_case claim;
 
-	switch (apptap_claims_see(s->claims, class, d, pkt->uid, s->now_ns, &claim)) {
+	switch (apptap_claims_see(s->claims, class, d, pkt->uid, s->empty_ns - GATHERED_NS,
+				  s->now_ns, &claim)) {
 	case APPTAP_CLAIM_OURS:
 		return take_ours(s, pkt, d);
 	case APPTAP_CLAIM_WAIT:
@@ -193,7 +201,7 @@ static int take_doubtful(struct nflog *s, enum apptap_rule_class class,
 {
 	struct apptap_claim_case claim;
 
-	apptap_claims_open(s->claims, class, pkt, d, rx_ns, &claim);
+	apptap_claims_open(s->claims, class, pkt, d, rx_ns, s->empty_ns, &claim);
 	return wait_for(s, pkt, d, &claim);
 }
 
@@ -215,7 +223,8 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 	if (apptap_rules_is_notice(class)) {
 		struct apptap_claim_case claim;
 
-		apptap_claims_see(s->claims, class, &d, APPTAP_UID_NONE, s->now_ns, &claim);
+		apptap_claims_see(s->claims, class, &d, APPTAP_UID_NONE, s->empty_ns, s->now_ns,
+				  &claim);
 		return 0;
 	}
 	if (!interface_wanted(s, pkt.ifindex))
@@ -238,6 +247,16 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 	}
 }
 
+/* Some are to be judged soon after they came, whoever waits before them. */
+static void settle(struct nflog *s, uint64_t now_ns, bool last)
+{
+	int most = SETTLES_A_TURN;
+
+	for (struct waiting *w = s->waiting; w && most > 0; w = w->next, most--)
+		if (w->what == APPTAP_CLAIM_WAIT)
+			w->what = apptap_claims_settle(s->claims, &w->claim, now_ns, last, &w->uid);
+}
+
 /* Hands over what waits, from the front, as far as it can be told whose it is. */
 static int pump(struct nflog *s, bool last)
 {
@@ -245,15 +264,19 @@ static int pump(struct nflog *s, bool last)
 	struct apptap_held *p;
 	int r = 0;
 
+	settle(s, now_ns, last);
 	for (p = apptap_hold_first(s->hold); p && r >= 0; p = p->next) {
 		enum apptap_claim what = APPTAP_CLAIM_OURS;
 		struct waiting *w = s->waiting;
 
 		if (!p->known && w) {
-			what = apptap_claims_settle(s->claims, &w->claim, now_ns, last,
-						    &p->pkt.uid);
+			if (w->what == APPTAP_CLAIM_WAIT)
+				w->what = apptap_claims_settle(s->claims, &w->claim, now_ns, last,
+							       &w->uid);
+			what = w->what;
 			if (what == APPTAP_CLAIM_WAIT)
 				break;
+			p->pkt.uid = w->uid;
 			s->waiting = w->next; /* there is one for each that is not known */
 			if (!s->waiting)
 				s->waiting_end = &s->waiting;
@@ -269,35 +292,24 @@ static int pump(struct nflog *s, bool last)
 	return r;
 }
 
-static void socket_closed(void *arg, uint16_t port)
-{
-	struct nflog *s = arg;
-
-	apptap_claims_closed(s->claims, port, apptap_clock_ns(CLOCK_REALTIME));
-}
-
 /*
- * While a port of the app's is being taken by others, exact times of arrival are wanted,
- * and every moment counts until we ask. All that costs everybody a little,
- * so it is for then only.
+ * While a port of the app's is being taken by others every moment counts until we ask. All that
+ * costs everybody a little, so it is for then only.
  */
 static void tend_witnesses(struct nflog *s)
 {
 	bool want = apptap_claims_contested(s->claims, s->now_ns);
-	struct sched_param param = { .sched_priority = want };
-	int one = 1;
 
-	if (want == (s->stamping >= 0))
+	if (want == s->contested)
 		return;
-	sched_setscheduler(0, want ? SCHED_FIFO : SCHED_OTHER, &param);
-	if (!want) {
-		close(apptap_steal_fd(&s->stamping));
-		return;
+	s->contested = want;
+	if (want) {
+		apptap_contest_open(&s->contest, s->scope, s->diag, s->deaths, NULL);
+		apptap_claims_witness(s->claims, s->contest);
+	} else {
+		apptap_claims_witness(s->claims, NULL);
+		apptap_contest_close(apptap_steal(&s->contest));
 	}
-	s->stamping = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (s->stamping < 0)
-		return;
-	setsockopt(s->stamping, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one));
 }
 
 /* Often while packets wait, else now and then: to look for sockets that the rules do not know. */
@@ -326,9 +338,11 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 		return apptap_error_set(err, errno, "reading a timer");
 	for (int i = 0; r > 0 && i < READS_A_TURN; i++) {
 		if (s->obituaries)
-			apptap_obituaries_read(s->obituaries, s->deaths, socket_closed, s);
+			apptap_obituaries_read(s->obituaries, s->deaths, NULL, NULL);
 		s->now_ns = apptap_clock_ns(CLOCK_REALTIME);
 		r = apptap_nflog_read(s->reader, take, s, err);
+		if (r == 0)
+			s->empty_ns = s->now_ns;
 		if (r > 0) {
 			int flushed = c->flush(c, err);
 
@@ -337,6 +351,8 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 	}
 	s->more = r > 0;
 	/* All that was logged before our questions has been read, but for a flood. */
+	if (s->contest)
+		apptap_contest_hear(s->contest, s->now_ns);
 	if (r >= 0)
 		r = pump(s, false);
 	apptap_links_read(s->links, NULL, NULL);
@@ -388,6 +404,8 @@ static void nflog_counters(const struct apptap_tier *t, struct apptap_tier_count
 	*out = s->n;
 	out->held = apptap_hold_count(s->hold);
 	out->lookups = apptap_claims_lookups(s->claims);
+	if (s->contest)
+		out->lookups += apptap_contest_lookups(s->contest);
 	out->dropped_kernel = MAX(apptap_nflog_lost(s->reader), s->undelivered);
 }
 
@@ -414,6 +432,7 @@ static void nflog_close(struct apptap_tier *t)
 	apptap_obituaries_close(s->obituaries);
 	apptap_deaths_free(s->deaths);
 	apptap_adopt_free(s->adopt);
+	apptap_contest_close(s->contest);
 	apptap_claims_free(s->claims);
 	apptap_diag_close(s->diag);
 	apptap_hold_free(s->hold);
@@ -423,8 +442,6 @@ static void nflog_close(struct apptap_tier *t)
 		s->waiting = w->next;
 		free(w);
 	}
-	if (s->stamping >= 0)
-		close(s->stamping);
 	if (s->timer >= 0)
 		close(s->timer);
 	for (size_t i = 0; i < s->cfg.interface_count; i++)
@@ -507,6 +524,7 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 		r = watch(s, s->timer, err);
 	if (r < 0)
 		return r;
+	s->empty_ns = apptap_clock_ns(CLOCK_REALTIME);
 	rules.mark = s->marks.mark;
 	memcpy(rules.tag, s->tag, sizeof(rules.tag));
 	r = apptap_rules_nft.install(&s->rules, &rules, err);
@@ -544,7 +562,6 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	s->marks = (struct apptap_marks)APPTAP_MARKS_NONE;
 	s->base.fd = epoll_create1(EPOLL_CLOEXEC);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	s->stamping = -1;
 	s->waiting_end = &s->waiting;
 	make_tag(s->tag);
 	if (cfg->scope->whole_device)
