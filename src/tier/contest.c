@@ -17,6 +17,7 @@
 #include "tier/trigger.h"
 
 #define FLOWS_MAX 16384
+#define LATE_NS (150 * APPTAP_NSEC_PER_USEC) /* then it tells of the moment it was asked at only */
 #define SLACK_NS (100 * APPTAP_NSEC_PER_USEC) /* by which its answer may be later than a packet */
 #define FORGET_NS (100 * APPTAP_NSEC_PER_MSEC) /* nobody asks about what is older */
 #define STAMP_NS 999 /* what a time has lost that was cut to the microsecond */
@@ -93,9 +94,12 @@ static void hear(struct apptap_contest *c, uint64_t until_ns)
 {
 	struct apptap_sighting s;
 
-	while (apptap_trigger_pop(c->trigger, until_ns, &s))
+	while (apptap_trigger_pop(c->trigger, until_ns, &s)) {
+		if (s.asked_ns > s.pkt_ns + LATE_NS)
+			s.pkt_ns = 0;
 		if (!s.group)
 			apptap_owners_see(c->owners, &s);
+	}
 }
 
 void apptap_contest_hear(struct apptap_contest *c, uint64_t now_ns)

@@ -7,20 +7,8 @@ import struct
 
 import truth
 
-# Recall of a class through a tier where it is not the class's own, and why.
-RECALL = {
-    # A UDP port given from user to user within tens of microseconds, the same server at its other
-    # end: netfilter has no owner for what is received, and an answer of the socket table that comes
-    # after the next owner proves nothing. What is in doubt is left out, and counted. The half that
-    # the app sends is certain.
-    ("nflog", "port_reuse"): 0.5,
-}
 WHOLES = ("nflog",)	# tiers that deliver whole datagrams
 HEADER = struct.Struct("<IHHiIII").pack(0xa1b23c4d, 2, 4, 0, 0, 0x40000, truth.LINK_ETHERNET)
-
-
-def recall(workload, tier):
-    return RECALL.get((tier, workload.name), workload.recall)
 
 
 class Datagram:

@@ -6,7 +6,6 @@ import warnings
 import pytest
 
 import lab as lab_module
-import shapes
 import truth
 
 pytestmark = pytest.mark.usefixtures("need_apptap")
@@ -27,8 +26,7 @@ def faults(outcome, workload, tally):
     """What is wrong with one class, in words; "" when it is exact."""
     if not tally.expected or not tally.bystander:
         return f"{workload.name}: a side sent nothing, so nothing is proven\n"
-    recall = shapes.recall(workload, outcome.json["tier"])
-    if tally.leaked or tally.extra or tally.recall < recall:
+    if tally.leaked or tally.extra or tally.recall < workload.recall:
         return f"{workload.name}: {outcome.report.complain(tally)}\n"
     if workload.lasting:
         server = truth.APP_PORTS[0] + workload.slot * truth.SLOT
