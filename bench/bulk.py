@@ -4,7 +4,8 @@ import collections
 import os
 import struct
 
-from common import apptap, bench, ratio, ROUNDS, spread, start, table, tcpdump, together, truth
+from common import apptap, bench, ratio, ROUNDS, spread, start, table, tcpdump, together, truth, \
+    warm
 
 SIZE = int(float(os.environ.get("BENCH_GB", "2")) * 1e9)
 
@@ -30,6 +31,7 @@ def payload_bytes(path):
 
 def download(lab, make):
     """(share recorded, CPU seconds, Gbit/s of the download)."""
+    warm(lab, SIZE * 3 // 2)
     app = start(lab, "bulk_down", truth.APP_UID, f"size={SIZE}", "count=1")
     capture = make(lab).wait_ready() if make else None
     before = capture.cpu_seconds() if capture else 0

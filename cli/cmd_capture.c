@@ -5,16 +5,14 @@
 #include <sys/signalfd.h>
 
 #include "cmd.h"
-#include "host/session.h"
+#include "host/run.h"
 #include "result.h"
 #include "terminal.h"
+#include "where.h"
 
-#define WARNINGS_MAX 1000
-
-struct run {
-	struct apptap_result result;
-	struct apptap_session *session; /* owned */
-	struct apptap_output output; /* owned */
+struct command {
+	struct apptap_run run;
+	const struct apptap_options *options; /* borrowed */
 	int signal_fd; /* owned */
 	int signals; /* so many came */
 };
@@ -31,106 +29,101 @@ int apptap_cmd_exit_code(enum apptap_failure failure)
 	}
 }
 
-static void say_ready(const struct run *run)
+/* "UID 5001 (user web)", "cgroup /a (unit b)": the @i-th part of what is captured; false: no more.
+ */
+static bool say_part(const struct apptap_event_ready *ready, uint32_t i, char *buf, size_t size)
 {
-	const struct apptap_event_ready *ready = &run->result.ready;
-	const struct apptap_options *o = run->result.options;
+	if (i < ready->cgroup_count) {
+		snprintf(buf, size, "cgroup %s (%s)", ready->cgroups[i].path,
+			 ready->cgroups[i].why);
+		return true;
+	}
+	i -= ready->cgroup_count;
+	if (i < ready->process_count) {
+		snprintf(buf, size, "process %" PRIu32 "%s (%s)", ready->processes[i].pid,
+			 ready->processes[i].tree ? " and its descendants" : "",
+			 ready->processes[i].why);
+		return true;
+	}
+	i -= ready->process_count;
+	if (i >= ready->uid_count)
+		return false;
+	snprintf(buf, size, "UID %" PRIu32 " (%s)", ready->uids[i].uid, ready->uids[i].why);
+	return true;
+}
+
+static void say_ready(const struct apptap_event_ready *ready, const struct apptap_options *o)
+{
+	char part[768] = "the whole device", more[768];
+	bool several = say_part(ready, 1, more, sizeof(more));
 
 	if (o->quiet)
 		return;
-	if (ready->whole_device)
-		apptap_terminal_say("capturing the whole device with %s to %s", ready->tier,
-				    apptap_output_name(o));
-	else
-		apptap_terminal_say("capturing UID %" PRIu32 " (%s)%s with %s to %s",
-				    ready->uid_count ? ready->uids[0].uid : 0,
-				    ready->uid_count ? ready->uids[0].why : "?",
-				    ready->uid_count > 1 ? " and others" : "", ready->tier,
-				    apptap_output_name(o));
-	for (uint32_t i = 1; i < ready->uid_count; i++)
-		apptap_terminal_line("  and UID %" PRIu32 " (%s)", ready->uids[i].uid,
-				     ready->uids[i].why);
+	if (!ready->whole_device)
+		say_part(ready, 0, part, sizeof(part));
+	apptap_terminal_say("capturing %s%s with %s to %s", part, several ? " and others" : "",
+			    ready->tier, apptap_output_name(o));
+	for (uint32_t i = 1; say_part(ready, i, more, sizeof(more)); i++)
+		apptap_terminal_line("  and %s", more);
 }
 
-static void keep_warning(struct apptap_result *r, const char *text)
+static void say_scope(const struct apptap_event_ready *now, const struct apptap_options *o)
 {
-	void *grown;
+	char part[768];
 
-	if (r->warning_count == WARNINGS_MAX) {
-		r->warnings_more++;
+	if (o->quiet)
 		return;
-	}
-	grown = realloc(r->warnings, (r->warning_count + 1) * sizeof(*r->warnings));
-	if (!grown)
-		return;
-	r->warnings = grown;
-	snprintf(r->warnings[r->warning_count++], sizeof(*r->warnings), "%s", text);
+	apptap_terminal_say("what is captured has changed:");
+	for (uint32_t i = 0; say_part(now, i, part, sizeof(part)); i++)
+		apptap_terminal_line("  %s", part);
 }
 
-static void take_event(void *arg, const struct apptap_event *ev)
+static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
-	struct run *run = arg;
+	const struct command *c = arg;
 
 	switch (ev->type) {
-	case APPTAP_EVENT_READY:
-		run->result.ready = ev->ready;
-		run->result.is_ready = true;
-		say_ready(run);
+	case APPTAP_WIRE_EVENT_READY:
+		say_ready(&ev->ready, c->options);
 		break;
-	case APPTAP_EVENT_STATUS:
-		if (!run->result.options->quiet)
+	case APPTAP_WIRE_EVENT_SCOPE:
+		say_scope(&ev->ready, c->options);
+		break;
+	case APPTAP_WIRE_EVENT_STATUS:
+		if (!c->options->quiet)
 			apptap_status_show(&ev->status);
 		break;
-	case APPTAP_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_WARNING:
 		apptap_terminal_say("warning: %s", ev->warning);
-		keep_warning(&run->result, ev->warning);
-		break;
-	case APPTAP_EVENT_DONE:
-		run->result.done = ev->done;
-		run->result.is_done = true;
 		break;
 	default:
 		break;
 	}
 }
 
-static void take_connection(void *arg, const struct apptap_conn_record *conn)
-{
-	struct apptap_result *r = &((struct run *)arg)->result;
-
-	if (!(r->conn_count & (r->conn_count - 1))) { /* full at every power of two */
-		void *grown = realloc(r->conns, MAX(2 * r->conn_count, (size_t)1) * sizeof(*conn));
-
-		if (!grown)
-			return;
-		r->conns = grown;
-	}
-	r->conns[r->conn_count++] = *conn;
-}
-
 static void take_log(void *arg, const char *line)
 {
-	const struct run *run = arg;
+	const struct command *c = arg;
 
-	if (run->result.options->verbose)
+	if (c->options->verbose)
 		apptap_terminal_line("%s", line);
 }
 
 /* Ctrl-C and kin: the first asks for the end, the second does not wait for a slow reader. */
 static void take_signal(void *arg)
 {
-	struct run *run = arg;
+	struct command *c = arg;
 	struct signalfd_siginfo info;
 
-	while (read(run->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		run->signals++;
-		apptap_session_stop(run->session);
-		if (run->signals > 1 && run->output.is_pipe)
-			apptap_session_abandon(run->session);
+	while (read(c->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		c->signals++;
+		apptap_run_stop(&c->run);
+		if (c->signals > 1 && c->run.output.is_pipe)
+			apptap_run_abandon(&c->run);
 	}
 }
 
-static int catch_signals(struct run *run, struct apptap_error *err)
+static int catch_signals(struct command *c, struct apptap_error *err)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
 	struct sigaction old;
@@ -144,78 +137,71 @@ static int catch_signals(struct run *run, struct apptap_error *err)
 			sigaddset(&set, signals[i]);
 	}
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	run->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return run->signal_fd < 0 ? apptap_error_set(err, errno, "catching signals") : 0;
+	c->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return c->signal_fd < 0 ? apptap_error_set(err, errno, "catching signals") : 0;
 }
 
 /* Everything from the first signal that could come to the last byte of the file. */
-static int capture(struct run *run, struct apptap_options *o, enum apptap_failure *failure,
-		   struct apptap_error *err)
+static int capture(struct command *c, struct apptap_options *o, struct apptap_error *err)
 {
-	struct apptap_session_handler handler = {
-		.arg = run,
-		.event = take_event,
-		.connection = take_connection,
-		.log = take_log,
-		.wake = take_signal,
-	};
-	int r = catch_signals(run, err);
+	struct apptap_executor *executor = NULL;
+	int r = catch_signals(c, err);
 
-	*failure = APPTAP_FAILURE_OTHER;
 	if (r < 0)
 		return r;
-	handler.wake_fd = run->signal_fd;
-	r = apptap_session_open(&run->session, &apptap_executor_local, &handler, err);
+	c->run.handler = (struct apptap_dialog_handler){
+		.arg = c,
+		.event = take_event,
+		.log = take_log,
+		.wake_fd = c->signal_fd,
+		.wake = take_signal,
+	};
+	r = apptap_where_open(&executor, o, err);
 	if (r >= 0)
-		r = apptap_session_start(run->session, &o->start, &run->output, err);
-	if (r >= 0)
-		r = apptap_session_run(run->session, err);
-	if (run->session && apptap_session_failure(run->session) != APPTAP_FAILURE_NONE)
-		*failure = apptap_session_failure(run->session);
-	if (!run->result.is_ready)
-		apptap_output_remove(&run->output);
-	else if (r >= 0 && !apptap_output_is_there(&run->output))
-		r = apptap_error_say(err, ENOENT,
-				     "the file '%s' was removed while it was written: its "
-				     "packets are lost",
-				     o->output);
-	apptap_session_close(run->session);
-	run->session = NULL;
+		r = apptap_run_go(&c->run, executor, &o->start, err);
+	else
+		apptap_output_remove(&c->run.output);
+	apptap_executor_free(executor);
+	return r;
+}
+
+/* What is said and written when it is over. Return: @r, or that writing it failed. */
+static int conclude(struct command *c, int r, struct apptap_error *err)
+{
+	struct apptap_result result = { .options = c->options, .outcome = &c->run.outcome };
+
+	apptap_terminal_clear();
+	if (r < 0)
+		result.error = *err;
+	apptap_summary_sort(&c->run.outcome);
+	if (c->run.outcome.is_done && !c->options->quiet)
+		apptap_summary_print(&result);
+	if (c->options->json && apptap_jsonout_result(&result, stdout) < 0 && r >= 0)
+		r = apptap_error_set(err, errno, "writing JSON to stdout");
 	return r;
 }
 
 int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err)
 {
-	auto_free struct run *run = calloc(1, sizeof(*run));
-	enum apptap_failure failure;
+	auto_free struct command *c = calloc(1, sizeof(*c));
 	int r;
 
-	if (!run) {
+	if (!c) {
 		apptap_error_set(err, ENOMEM, "starting");
 		return APPTAP_EXIT_FAILED;
 	}
-	run->signal_fd = -1;
-	run->result.options = o;
+	c->signal_fd = -1;
+	c->options = o;
 	/* Opened first: opening a FIFO waits, and must end by Ctrl-C as everywhere. */
-	r = apptap_output_open(&run->output, o->output, err);
+	r = apptap_output_open(&c->run.output, o->output, err);
 	if (r < 0) {
 		if (o->json)
 			apptap_jsonout_error(err, stdout);
 		return r == -EINVAL ? APPTAP_EXIT_USAGE : APPTAP_EXIT_FAILED; /* a terminal */
 	}
-	r = capture(run, o, &failure, err);
-	apptap_terminal_clear();
-	if (r < 0)
-		run->result.error = *err;
-	apptap_summary_sort(&run->result);
-	if (run->result.is_done && !o->quiet)
-		apptap_summary_print(&run->result);
-	if (o->json && apptap_jsonout_result(&run->result, stdout) < 0 && r >= 0)
-		r = apptap_error_set(err, errno, "writing JSON to stdout");
-	apptap_output_close(&run->output);
-	if (run->signal_fd >= 0)
-		close(run->signal_fd);
-	free(run->result.conns);
-	free(run->result.warnings);
-	return r < 0 ? apptap_cmd_exit_code(failure) : APPTAP_EXIT_DONE;
+	r = conclude(c, capture(c, o, err), err);
+	apptap_run_free(&c->run);
+	if (c->signal_fd >= 0)
+		close(c->signal_fd);
+	return r < 0 ? apptap_cmd_exit_code(c->run.failure) : APPTAP_EXIT_DONE;
 }

@@ -2,15 +2,16 @@
 #include <inttypes.h>
 
 #include "cmd.h"
-#include "host/session.h"
+#include "host/dialog.h"
 #include "result.h"
 #include "terminal.h"
+#include "where.h"
 
-static void take_event(void *arg, const struct apptap_event *ev)
+static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
 	struct apptap_event_cleanup *out = arg;
 
-	if (ev->type == APPTAP_EVENT_CLEANUP)
+	if (ev->type == APPTAP_WIRE_EVENT_CLEANUP)
 		*out = ev->cleanup;
 }
 
@@ -24,6 +25,11 @@ static void print(const struct apptap_event_cleanup *c)
 	printf(" (%" PRIu64 " processes looked at)\n", c->processes_checked);
 	if (c->agents_live)
 		printf("captures that run now: %" PRIu64 ", left alone\n", c->agents_live);
+	printf("files of earlier captures: ");
+	if (c->files_removed)
+		printf("%" PRIu64 " removed\n", c->files_removed);
+	else
+		printf("none\n");
 	/* sockdiag, the only tier so far, keeps its state in sockets: gone with their process. */
 	printf("kernel rules: none to look for; the tier sockdiag installs none\n");
 }
@@ -31,15 +37,19 @@ static void print(const struct apptap_event_cleanup *c)
 int apptap_cmd_cleanup(struct apptap_options *o, struct apptap_error *err)
 {
 	struct apptap_event_cleanup found = { 0 };
-	struct apptap_session_handler handler = { .arg = &found,
-						  .event = take_event,
-						  .wake_fd = -1 };
-	struct apptap_session *session = NULL;
-	int r = apptap_session_open(&session, &apptap_executor_local, &handler, err);
+	struct apptap_dialog_handler handler = { .arg = &found,
+						 .event = take_event,
+						 .wake_fd = -1 };
+	struct apptap_dialog *session = NULL;
+	struct apptap_executor *executor = NULL;
+	int r = apptap_where_open(&executor, o, err);
 
 	if (r >= 0)
-		r = apptap_session_ask(session, APPTAP_COMMAND_CLEANUP, err);
-	apptap_session_close(session);
+		r = apptap_dialog_open(&session, executor, &handler, err);
+	if (r >= 0)
+		r = apptap_dialog_ask(session, APPTAP_COMMAND_CLEANUP, err);
+	apptap_dialog_close(session);
+	apptap_executor_free(executor);
 	if (r < 0)
 		return APPTAP_EXIT_FAILED;
 	if (o->json)

@@ -1,21 +1,23 @@
 /* cmd_probe.c - say which tiers work here, and why others do not */
 #include "cmd.h"
-#include "host/session.h"
+#include "host/dialog.h"
 #include "result.h"
 #include "terminal.h"
+#include "where.h"
 
-static void take_event(void *arg, const struct apptap_event *ev)
+static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
 	struct apptap_event_probe *out = arg;
 
-	if (ev->type == APPTAP_EVENT_PROBE)
+	if (ev->type == APPTAP_WIRE_EVENT_PROBE)
 		*out = ev->probe;
-	else if (ev->type == APPTAP_EVENT_WARNING)
+	else if (ev->type == APPTAP_WIRE_EVENT_WARNING)
 		apptap_terminal_say("%s", ev->warning);
 }
 
 static void print(const struct apptap_event_probe *p)
 {
+	printf("%s\n", p->system);
 	for (uint32_t i = 0; i < p->tier_count; i++) {
 		printf("%-10s %-4s %s\n", p->tiers[i].name, p->tiers[i].works ? "yes" : "no",
 		       p->tiers[i].works ? p->tiers[i].gist : p->tiers[i].reason);
@@ -27,16 +29,20 @@ static void print(const struct apptap_event_probe *p)
 int apptap_cmd_probe(struct apptap_options *o, struct apptap_error *err)
 {
 	static struct apptap_event_probe found;
-	struct apptap_session_handler handler = { .arg = &found,
-						  .event = take_event,
-						  .wake_fd = -1 };
-	struct apptap_session *session = NULL;
+	struct apptap_dialog_handler handler = { .arg = &found,
+						 .event = take_event,
+						 .wake_fd = -1 };
+	struct apptap_dialog *session = NULL;
 	bool works = false;
-	int r = apptap_session_open(&session, &apptap_executor_local, &handler, err);
+	struct apptap_executor *executor = NULL;
+	int r = apptap_where_open(&executor, o, err);
 
 	if (r >= 0)
-		r = apptap_session_ask(session, APPTAP_COMMAND_PROBE, err);
-	apptap_session_close(session);
+		r = apptap_dialog_open(&session, executor, &handler, err);
+	if (r >= 0)
+		r = apptap_dialog_ask(session, APPTAP_COMMAND_PROBE, err);
+	apptap_dialog_close(session);
+	apptap_executor_free(executor);
 	if (r < 0)
 		return APPTAP_EXIT_FAILED;
 	if (o->json)

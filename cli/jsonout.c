@@ -73,30 +73,48 @@ static json_t *counters(const struct apptap_wire_counters *c)
 	return o;
 }
 
+/* How far the target's clock is ahead; null where it is this machine's own. */
+static json_t *clock_object(const struct apptap_clock_difference *c)
+{
+	if (!c->known)
+		return json_null();
+	return json_pack("{s:f,s:f}", "ahead_ms", (double)c->ahead_ns / 1e6, "uncertain_ms",
+			 (double)c->uncertain_ns / 1e6);
+}
+
 int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 {
 	const struct apptap_start *start = &r->options->start;
-	json_t *o = json_object(), *uids = json_array(), *warnings = json_array();
+	const struct apptap_outcome *got = r->outcome;
+	json_t *o = json_object(), *uids = json_array(), *cgroups = json_array();
+	json_t *warnings = json_array();
 	auto_free char *most = NULL;
 
-	for (uint32_t i = 0; i < r->ready.uid_count; i++)
+	for (uint32_t i = 0; i < got->ready.uid_count; i++)
 		json_array_append_new(uids,
-				      json_pack("{s:o,s:o}", "uid", number(r->ready.uids[i].uid),
-						"why", text(r->ready.uids[i].why)));
-	for (size_t i = 0; i < r->warning_count; i++)
-		json_array_append_new(warnings, text(r->warnings[i]));
+				      json_pack("{s:o,s:o}", "uid", number(got->ready.uids[i].uid),
+						"why", text(got->ready.uids[i].why)));
+	for (uint32_t i = 0; i < got->ready.cgroup_count; i++)
+		json_array_append_new(cgroups, json_pack("{s:o,s:o}", "path",
+							 text(got->ready.cgroups[i].path), "why",
+							 text(got->ready.cgroups[i].why)));
+	for (size_t i = 0; i < got->warning_count; i++)
+		json_array_append_new(warnings, text(got->warnings[i]));
 	json_object_set_new(o, "apptap", json_string(APPTAP_VERSION));
-	json_object_set_new(o, "tier", r->is_ready ? text(r->ready.tier) : json_null());
+	json_object_set_new(o, "tier", got->is_ready ? text(got->ready.tier) : json_null());
 	json_object_set_new(o, "uids", uids);
+	json_object_set_new(o, "cgroups", cgroups);
 	json_object_set_new(o, "whole_device", json_boolean(start->whole_device));
 	json_object_set_new(o, "path", text(r->options->output));
 	json_object_set_new(o, "format", text(start->format));
-	json_object_set_new(o, "linktype", r->is_ready ? number(r->ready.linktype) : json_null());
+	json_object_set_new(o, "clock", clock_object(&r->outcome->clock));
+	json_object_set_new(o, "linktype",
+			    got->is_ready ? number(got->ready.linktype) : json_null());
 	json_object_set_new(o, "snaplen", number(start->snaplen_bytes));
-	json_object_set_new(o, "ended_by", r->is_done ? text(r->done.reason) : json_null());
-	json_object_set_new(o, "duration_ms", number(r->done.counters.elapsed_ms));
-	json_object_set_new(o, "counters", counters(&r->done.counters));
-	json_object_set_new(o, "connections_total", number(r->done.counters.connections));
+	json_object_set_new(o, "ended_by", got->is_done ? text(got->done.reason) : json_null());
+	json_object_set_new(o, "duration_ms", number(got->done.counters.elapsed_ms));
+	json_object_set_new(o, "counters", counters(&got->done.counters));
+	json_object_set_new(o, "connections_total", number(got->done.counters.connections));
 	json_object_set_new(o, "warnings", warnings);
 	json_object_set_new(o, "error", r->error.code ? error_object(&r->error) : json_null());
 	most = json_dumps(o, JSON_COMPACT);
@@ -104,10 +122,10 @@ int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 	if (!most)
 		return -ENOMEM;
 	fprintf(to, "%.*s,\"connections\":[", (int)strlen(most) - 1, most); /* without its } */
-	for (size_t i = 0; i < r->conn_count; i++) {
+	for (size_t i = 0; i < got->conn_count; i++) {
 		if (i)
 			fputc(',', to);
-		put_connection(&r->conns[i], to);
+		put_connection(&got->conns[i], to);
 	}
 	return fputs("]}\n", to) == EOF || fflush(to) == EOF ? -errno : 0;
 }
@@ -124,14 +142,17 @@ int apptap_jsonout_probe(const struct apptap_event_probe *p, FILE *to)
 				  p->tiers[i].works ? json_null() : text(p->tiers[i].reason),
 				  "hint",
 				  p->tiers[i].hint[0] ? text(p->tiers[i].hint) : json_null()));
-	return put(json_pack("{s:s,s:o}", "apptap", APPTAP_VERSION, "tiers", tiers), to);
+	return put(json_pack("{s:s,s:o,s:o}", "apptap", APPTAP_VERSION, "system", text(p->system),
+			     "tiers", tiers),
+		   to);
 }
 
 int apptap_jsonout_cleanup(const struct apptap_event_cleanup *c, FILE *to)
 {
-	return put(json_pack("{s:s,s:o,s:o,s:o}", "apptap", APPTAP_VERSION, "processes_checked",
+	return put(json_pack("{s:s,s:o,s:o,s:o,s:o}", "apptap", APPTAP_VERSION, "processes_checked",
 			     number(c->processes_checked), "agents_ended", number(c->agents_ended),
-			     "agents_live", number(c->agents_live)),
+			     "agents_live", number(c->agents_live), "files_removed",
+			     number(c->files_removed)),
 		   to);
 }
 

@@ -24,7 +24,8 @@ static int run(struct apptap_options *o, struct apptap_error *err)
 {
 	switch (o->action) {
 	case APPTAP_ACTION_AGENT:
-		return apptap_agent_main();
+	case APPTAP_ACTION_AGENT_ONCE:
+		return apptap_agent_main(o->action == APPTAP_ACTION_AGENT_ONCE);
 	case APPTAP_ACTION_HELP:
 		apptap_options_help(stdout);
 		return APPTAP_EXIT_DONE;

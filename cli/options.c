@@ -89,6 +89,21 @@ static int take_whole(struct apptap_options *o, const char *arg, struct apptap_e
 	return 0;
 }
 
+static int take_cgroup(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	return copy(o->start.cgroup, sizeof(o->start.cgroup), arg, "the cgroup's path", err);
+}
+
+static int take_unit(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	return copy(o->start.unit, sizeof(o->start.unit), arg, "the unit's name", err);
+}
+
+static int take_container(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	return copy(o->start.container, sizeof(o->start.container), arg, "the container's id", err);
+}
+
 static int take_local(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	(void)arg;
@@ -99,10 +114,35 @@ static int take_local(struct apptap_options *o, const char *arg, struct apptap_e
 
 static int take_device(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	(void)o;
+	if (!arg[0])
+		return usage(err, "'adb devices -l' lists them", "%s", "--device names no device");
+	o->device = arg;
+	return 0;
+}
+
+static int take_ssh(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	if (!arg[0] || arg[0] == '-')
+		return usage(err, "--ssh root@host", "'%s' is nowhere that ssh could go", arg);
+	o->ssh = arg;
+	return 0;
+}
+
+static int take_android_user(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	uint64_t user;
+
+	if (strcmp(arg, "all") != 0 && !parse_number(arg, strlen(arg), 42948, &user))
+		return usage(err, "a number, or all", "'%s' is no user of Android", arg);
+	return copy(o->start.android_user, sizeof(o->start.android_user), arg, "the user", err);
+}
+
+static int take_keep_agent(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
 	(void)arg;
-	return usage(err, "capture on this machine with --local", "%s",
-		     "capturing on a device over adb is not there yet");
+	(void)err;
+	o->keep_agent = true;
+	return 0;
 }
 
 static int take_output(struct apptap_options *o, const char *arg, struct apptap_error *err)
@@ -131,10 +171,12 @@ static int take_nano(struct apptap_options *o, const char *arg, struct apptap_er
 
 static int take_tier(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	/* nflog is being built: those who build it say so, nobody else meets it. */
-	if (strcmp(arg, "nflog") == 0 && secure_getenv("APPTAP_UNFINISHED"))
+	bool unfinished = strcmp(arg, "nflog") == 0 || strcmp(arg, "bpf") == 0;
+
+	/* They are being built: those who build them say so, nobody else meets them. */
+	if (unfinished && secure_getenv("APPTAP_UNFINISHED"))
 		return copy(o->start.tier, sizeof(o->start.tier), arg, "the tier", err);
-	if (strcmp(arg, "nflog") == 0 || strcmp(arg, "bpf") == 0)
+	if (unfinished)
 		return usage(err, "--tier auto or --tier sockdiag",
 			     "the tier '%s' is not there yet", arg);
 	if (strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0)
@@ -301,17 +343,32 @@ static int take_agent(struct apptap_options *o, const char *arg, struct apptap_e
 	return 0;
 }
 
+static int take_agent_once(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_AGENT_ONCE;
+	return 0;
+}
+
 /* clang-format off */
 static const struct row rows[] = {
-	{ NULL, 0, NULL, "Whose traffic (TARGET is a process name or a PID)", NULL },
+	{ NULL, 0, NULL, "Whose traffic (TARGET: a package, a process name or a PID)", NULL },
 	{ "uid", 0, "UID[,UID]", "these user IDs; may be repeated", take_uid },
 	{ "user", 0, "NAME", "this user", take_user },
+	{ "unit", 0, "NAME", "this service (or other unit) of systemd", take_unit },
+	{ "container", 0, "ID", "this container of docker, podman, CRI-O, containerd", take_container },
+	{ "cgroup", 0, "PATH", "this cgroup of version 2, and what is below it", take_cgroup },
 	{ "whole-device", 0, NULL, "everybody's: no filter at all", take_whole },
 	{ "breadth", 0, "NAME", "app, app+isolated, or app+isolated+dns (default)", take_breadth },
 	{ "strict", 0, NULL, "the same as --breadth app", take_strict },
 	{ "no-dns", 0, NULL, "the same as --breadth app+isolated", take_no_dns },
 	{ NULL, 0, NULL, "Where", NULL },
+	{ "device", 0, "SERIAL", "on this Android device, by adb (default: the only one)", take_device },
+	{ "ssh", 0, "USER@HOST", "on this Linux machine, by ssh", take_ssh },
 	{ "local", 0, NULL, "on this machine", take_local },
+	{ "android-user", 0, "N", "of this user or work profile only; or all (default: 0)", take_android_user },
+	{ "keep-agent", 0, NULL, "leave the agent there: the next start is faster", take_keep_agent },
 	{ "interface", 'i', "IF", "on this interface only; may be repeated", take_interface },
 	{ "tier", 0, "NAME", "how: auto (default), sockdiag, nflog, bpf", take_tier },
 	{ NULL, 0, NULL, "Into which file", NULL },
@@ -333,7 +390,7 @@ static const struct row rows[] = {
 	{ "help", 'h', NULL, "this text", take_help },
 	{ "version", 'V', NULL, "the version", take_version },
 	{ "agent", 0, NULL, NULL, take_agent },
-	{ "device", 0, "SERIAL", NULL, take_device },
+	{ "agent-once", 0, NULL, NULL, take_agent_once },
 	{ "nflog-group", 0, "N", NULL, take_nflog_group },
 };
 /* clang-format on */
@@ -341,7 +398,7 @@ static const struct row rows[] = {
 void apptap_options_help(FILE *to)
 {
 	fputs("Capture the traffic of one application.\n\n"
-	      "  apptap TARGET --local -o FILE [options]\n",
+	      "  apptap TARGET [--device SERIAL | --ssh USER@HOST | --local] -o FILE [options]\n",
 	      to);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		char left[40];
@@ -360,6 +417,7 @@ void apptap_options_help(FILE *to)
 		fprintf(to, "  %-24s %s\n", left, rows[i].help);
 	}
 	fputs("\nExamples:\n"
+	      "  apptap com.example.app -o app.pcap              on the attached phone\n"
 	      "  apptap firefox --local -o firefox.pcapng        until Ctrl-C\n"
 	      "  apptap --user www-data --local -o web.pcap -d 60\n"
 	      "  apptap 1234 --local -o - | tshark -r -          live\n"
@@ -383,11 +441,12 @@ static void choose_format(struct apptap_options *o)
 static int check(struct apptap_options *o, struct apptap_error *err)
 {
 	const struct apptap_start *s = &o->start;
-	int ways = (s->name[0] != 0) + (s->user[0] != 0) + (s->uid_count != 0) + s->whole_device;
+	int ways = (s->name[0] != 0) + (s->user[0] != 0) + (s->uid_count != 0) + s->whole_device +
+		   (s->cgroup[0] != 0) + (s->unit[0] != 0) + (s->container[0] != 0);
 
-	if (!o->local)
-		return usage(err, "add --local to capture on this machine", "%s",
-			     "capturing on a device over adb is not there yet");
+	if (o->local + (o->device != NULL) + (o->ssh != NULL) > 1)
+		return usage(err, "give one of --device, --ssh, --local", "%s",
+			     "it cannot be on several machines at once");
 	if (o->quiet && o->verbose)
 		return usage(err, "give one of them", "%s", "-q and -v contradict each other");
 	if (o->action != APPTAP_ACTION_CAPTURE)
@@ -395,11 +454,13 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 						 "--probe and --cleanup take no target and no file")
 					 : 0;
 	if (ways == 0)
-		return usage(err, "name a process, a PID, --uid, --user, or --whole-device", "%s",
-			     "nothing is captured when it is not said whose traffic");
+		return usage(err, "name a process, a PID, --uid, --user, --unit, or --whole-device",
+			     "%s", "nothing is captured when it is not said whose traffic");
 	if (ways > 1)
-		return usage(err, "give one of TARGET, --uid, --user, --whole-device", "%s",
-			     "the target is named in more than one way");
+		return usage(
+			err,
+			"give one of TARGET, --uid, --user, --unit, --container, --cgroup, --whole-device",
+			"%s", "the target is named in more than one way");
 	if (!o->output)
 		return usage(err, "give -o FILE, or -o - for stdout", "%s",
 			     "it is not said where the capture goes");

@@ -13,13 +13,17 @@ enum apptap_action {
 	APPTAP_ACTION_HELP,
 	APPTAP_ACTION_VERSION,
 	APPTAP_ACTION_AGENT, /* hidden: the other half of this program */
+	APPTAP_ACTION_AGENT_ONCE, /* the same, and its file goes as soon as it runs */
 };
 
 struct apptap_options {
 	enum apptap_action action;
 	struct apptap_start start;
 	const char *output; /* borrowed from argv; "-" is stdout */
+	const char *device; /* borrowed from argv, like ssh: a serial */
+	const char *ssh; /* a destination */
 	bool local;
+	bool keep_agent;
 	bool json;
 	bool quiet;
 	bool verbose;

@@ -4,27 +4,19 @@
 
 #include <stdio.h>
 
+#include "host/run.h"
 #include "options.h"
-#include "wire/conn_record.h"
 
 struct apptap_result {
 	const struct apptap_options *options; /* borrowed */
-	bool is_ready;
-	bool is_done;
-	struct apptap_event_ready ready;
-	struct apptap_event_done done;
-	struct apptap_conn_record *conns; /* owned */
-	size_t conn_count;
-	char (*warnings)[512]; /* owned */
-	size_t warning_count;
-	uint64_t warnings_more; /* not kept */
+	const struct apptap_outcome *outcome; /* borrowed */
 	struct apptap_error error; /* code 0: none */
 };
 
 const char *apptap_output_name(const struct apptap_options *o); /* for the user */
 
 /* Puts the connections with most bytes first. */
-void apptap_summary_sort(struct apptap_result *r);
+void apptap_summary_sort(struct apptap_outcome *o);
 
 /* A capture's connections and its figures, on stderr. */
 void apptap_summary_print(const struct apptap_result *r);

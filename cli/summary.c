@@ -69,30 +69,30 @@ const char *apptap_output_name(const struct apptap_options *o)
 	return strcmp(o->output, "-") == 0 ? "stdout" : o->output;
 }
 
-void apptap_summary_sort(struct apptap_result *r)
+void apptap_summary_sort(struct apptap_outcome *o)
 {
-	if (r->conn_count)
-		qsort(r->conns, r->conn_count, sizeof(*r->conns), larger_first);
+	if (o->conn_count)
+		qsort(o->conns, o->conn_count, sizeof(*o->conns), larger_first);
 }
 
 static void print_table(const struct apptap_result *r)
 {
-	size_t listed = MIN(r->conn_count, (size_t)LISTED);
+	size_t listed = MIN(r->outcome->conn_count, (size_t)LISTED);
 	char local[80], remote[80], proto[16], in[32], out[32], packets[32];
 	int lw = 5, rw = 6;
 
 	if (!listed)
 		return;
 	for (size_t i = 0; i < listed; i++) {
-		lw = MAX(lw, (int)strlen(apptap_conn_address(&r->conns[i], true, local,
+		lw = MAX(lw, (int)strlen(apptap_conn_address(&r->outcome->conns[i], true, local,
 							     sizeof(local))));
-		rw = MAX(rw, (int)strlen(apptap_conn_address(&r->conns[i], false, remote,
+		rw = MAX(rw, (int)strlen(apptap_conn_address(&r->outcome->conns[i], false, remote,
 							     sizeof(remote))));
 	}
 	apptap_terminal_line("  %-7s %-*s %-*s %8s %8s %9s %8s", "", lw, "local", rw, "remote",
 			     "sent", "received", "packets", "seconds");
 	for (size_t i = 0; i < listed; i++) {
-		const struct apptap_conn_record *c = &r->conns[i];
+		const struct apptap_conn_record *c = &r->outcome->conns[i];
 		uint64_t ns = c->last_ns > c->first_ns ? c->last_ns - c->first_ns : 0;
 
 		apptap_terminal_line("  %-7s %-*s %-*s %8s %8s %9s %8.3f",
@@ -105,15 +105,16 @@ static void print_table(const struct apptap_result *r)
 							   sizeof(packets)),
 				     (double)ns / 1e9);
 	}
-	if (r->done.counters.connections > listed)
-		apptap_terminal_line("  and %s more",
-				     apptap_terminal_count(r->done.counters.connections - listed,
-							   packets, sizeof(packets)));
+	if (r->outcome->done.counters.connections > listed)
+		apptap_terminal_line(
+			"  and %s more",
+			apptap_terminal_count(r->outcome->done.counters.connections - listed,
+					      packets, sizeof(packets)));
 }
 
 void apptap_summary_print(const struct apptap_result *r)
 {
-	const struct apptap_wire_counters *c = &r->done.counters;
+	const struct apptap_wire_counters *c = &r->outcome->done.counters;
 	char packets[32], bytes[32], conns[32], dropped[32];
 
 	print_table(r);

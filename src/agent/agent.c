@@ -3,15 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include "agent/capture.h"
 #include "agent/cleanup.h"
 #include "agent/report.h"
+#include "scope/android.h"
 #include "tier/tier.h"
 #include "wire/frame.h"
 
@@ -124,17 +127,31 @@ static int start(struct agent *a, const struct apptap_start *cmd, enum apptap_fa
 	*failure = APPTAP_FAILURE_OTHER;
 	if (a->capture)
 		return apptap_error_say(err, EALREADY, "the agent captures already");
-	if (!cmd->stream && a->file_fd < 0)
+	if (!cmd->stream && !cmd->no_file && a->file_fd < 0)
 		return apptap_error_say(err, EBADF, "the output's descriptor did not arrive");
 	return apptap_capture_start(&a->capture, cmd,
-				    cmd->stream ? -1 : apptap_steal_fd(&a->file_fd), a->wire_fd,
-				    failure, err);
+				    cmd->stream || cmd->no_file ? -1 : apptap_steal_fd(&a->file_fd),
+				    a->wire_fd, failure, err);
+}
+
+/* "Android 14 (API 34), Linux 6.1.75 aarch64" */
+static void describe_system(char *buf, size_t size)
+{
+	char android[64];
+	struct utsname u;
+
+	apptap_android_version(android, sizeof(android));
+	if (uname(&u) == 0)
+		snprintf(buf, size, "%s%s%.16s %.48s %.16s", android, android[0] ? ", " : "",
+			 u.sysname, u.release, u.machine);
 }
 
 static void probe(struct agent *a)
 {
-	struct apptap_event ev = { .type = APPTAP_EVENT_PROBE };
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_PROBE };
 	uint32_t n = 0;
+
+	describe_system(ev.probe.system, sizeof(ev.probe.system));
 
 	for (; apptap_tiers[n] && n < APPTAP_WIRE_TIERS_MAX; n++) {
 		const struct apptap_tier_ops *ops = apptap_tiers[n];
@@ -155,12 +172,20 @@ static void probe(struct agent *a)
 
 static int clean_up(struct agent *a, struct apptap_error *err)
 {
-	struct apptap_event ev = { .type = APPTAP_EVENT_CLEANUP };
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_CLEANUP };
 	int r = apptap_cleanup_run(&ev.cleanup, err);
 
 	if (r >= 0)
 		apptap_report_event(a->wire_fd, &ev);
 	return r;
+}
+
+static void tell_time(const struct agent *a)
+{
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_CLOCK };
+
+	ev.clock.realtime_ns = apptap_clock_ns(CLOCK_REALTIME);
+	apptap_report_event(a->wire_fd, &ev);
 }
 
 static void run_command(struct agent *a, const struct apptap_command *cmd)
@@ -180,6 +205,9 @@ static void run_command(struct agent *a, const struct apptap_command *cmd)
 	case APPTAP_COMMAND_PROBE:
 		probe(a);
 		a->over = true;
+		break;
+	case APPTAP_COMMAND_CLOCK:
+		tell_time(a);
 		break;
 	case APPTAP_COMMAND_CLEANUP:
 		r = clean_up(a, &err);
@@ -270,7 +298,27 @@ static void ignore_signals(void)
 		signal(signals[i], SIG_IGN);
 }
 
-int apptap_agent_main(void)
+/* The file that this process runs from, and the folder that was made for it. */
+static void remove_own_file(void)
+{
+	static const char folder[] = "/.apptap";
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	char *slash;
+
+	if (n < 0)
+		return;
+	path[n] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash || (size_t)(slash - path) < sizeof(folder) - 1 ||
+	    strncmp(slash - (sizeof(folder) - 1), folder, sizeof(folder) - 1) != 0)
+		return; /* not where a host puts agents: somebody's own */
+	unlink(path);
+	*slash = '\0';
+	rmdir(path); /* fails while another agent is in it, as it should */
+}
+
+int apptap_agent_main(bool once)
 {
 	struct agent a = { .wire_fd = -1, .file_fd = -1 };
 	struct apptap_error err = { 0 };
@@ -280,6 +328,8 @@ int apptap_agent_main(void)
 		return 2;
 	}
 	ignore_signals();
+	if (once)
+		remove_own_file();
 	a.is_socket = stdin_is_unix_socket();
 	a.wire_fd = claim_stdout();
 	if (a.wire_fd < 0)

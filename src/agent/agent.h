@@ -6,8 +6,9 @@
 
 /*
  * Serves the host on descriptors 0 and 1 until its one job (a capture, a probe, a cleanup) is done
- * or its stdin ends, whichever comes first. Return: the exit code of the process.
+ * or its stdin ends, whichever comes first. @once: its own file is removed at the start, so that
+ * nothing of it is left however it ends. Return: the exit code of the process.
  */
-int apptap_agent_main(void);
+int apptap_agent_main(bool once);
 
 #endif

@@ -6,16 +6,23 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "agent/live.h"
 #include "agent/output.h"
 #include "agent/priority.h"
 #include "base/privilege.h"
 #include "agent/report.h"
 #include "file/sink.h"
 #include "flow/conn.h"
+#include "scope/android.h"
+#include "scope/isolated.h"
 #include "scope/scope_watch.h"
 #include "tier/tier.h"
 #include "wire/conn_record.h"
 #include "wire/frame.h"
+
+_Static_assert(APPTAP_SCOPE_CGROUPS_MAX <= APPTAP_WIRE_CGROUPS_MAX &&
+		       APPTAP_SCOPE_PROCESSES_MAX <= APPTAP_WIRE_PROCESSES_MAX,
+	       "a scope fits into READY");
 
 #define CONNECTIONS_MAX 16384u /* listed; beyond it they are only counted */
 #define STATUS_MS 250u
@@ -29,11 +36,13 @@ struct apptap_capture {
 	struct apptap_scope scope;
 	struct apptap_tier *tier; /* owned */
 	struct apptap_agent_output output;
-	struct apptap_sink *sink; /* owned */
+	struct apptap_sink *sink; /* owned; NULL: no file is wanted */
+	struct apptap_live *live; /* owned; NULL: nothing live is wanted */
 	struct apptap_conn_table *conns; /* owned */
 	const char *interfaces[APPTAP_WIRE_INTERFACES_MAX];
 	struct apptap_start cmd;
 	struct apptap_scope_watch *watch; /* owned */
+	struct apptap_isolated *isolated; /* owned; NULL but on Android */
 	pid_t pid; /* of a target named so; else 0 */
 	bool pid_ended;
 	uint64_t start_ns; /* CLOCK_MONOTONIC, at ready */
@@ -62,16 +71,20 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 		       struct apptap_error *err)
 {
 	struct apptap_capture *c = apptap_container_of(consumer, struct apptap_capture, consumer);
+	const struct apptap_conn *conn;
 	struct apptap_dissect d;
-	int r;
+	int r = 0;
 
 	if (count_reached(c))
 		return 0;
 	c->taken++;
 	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
 	apptap_conn_table_packet(c->conns, &d, pkt->pkttype == PACKET_OUTGOING, pkt->wire_len,
-				 pkt->ts_ns, pkt->uid, NULL);
-	r = apptap_sink_packet(c->sink, pkt, err);
+				 pkt->ts_ns, pkt->uid, &conn);
+	if (c->live)
+		r = apptap_live_packet(c->live, pkt, conn, err);
+	if (r >= 0 && c->sink)
+		r = apptap_sink_packet(c->sink, pkt, err);
 	/* A stream's buffer is memory: a tier that hands over a whole ring at once must not fill
 	 * it. */
 	if (r >= 0 && c->cmd.stream &&
@@ -83,9 +96,11 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 static int take_flush(struct apptap_consumer *consumer, struct apptap_error *err)
 {
 	struct apptap_capture *c = apptap_container_of(consumer, struct apptap_capture, consumer);
-	int r = apptap_sink_flush(c->sink, err);
+	int r = c->live ? apptap_live_flush(c->live, err) : 0;
 
-	return r < 0 ? r : apptap_agent_output_flush(&c->output, err);
+	if (r >= 0 && c->sink)
+		r = apptap_sink_flush(c->sink, err);
+	return r < 0 || !c->sink ? r : apptap_agent_output_flush(&c->output, err);
 }
 
 static const char *ifname(void *arg, int32_t ifindex)
@@ -108,7 +123,7 @@ static int check_names(const struct apptap_start *cmd, struct apptap_error *err)
 {
 	static const char *const breadths[] = { "app", "app+isolated", "app+isolated+dns" };
 	static const char *const formats[] = { "pcap", "pcap-nano", "pcapng" };
-	bool breadth = !cmd->breadth[0], format = false;
+	bool breadth = !cmd->breadth[0], format = cmd->no_file;
 
 	for (size_t i = 0; i < 3; i++) {
 		breadth |= strcmp(cmd->breadth, breadths[i]) == 0;
@@ -127,9 +142,13 @@ static int resolve(struct apptap_capture *c, struct apptap_error *err)
 	struct apptap_target target = {
 		.name = c->cmd.name[0] ? c->cmd.name : NULL,
 		.user = c->cmd.user[0] ? c->cmd.user : NULL,
+		.android_user = c->cmd.android_user[0] ? c->cmd.android_user : NULL,
 		.uids = c->cmd.uid_count ? uids : NULL,
 		.uid_count = c->cmd.uid_count,
 		.whole_device = c->cmd.whole_device,
+		.cgroup = c->cmd.cgroup[0] ? c->cmd.cgroup : NULL,
+		.unit = c->cmd.unit[0] ? c->cmd.unit : NULL,
+		.container = c->cmd.container[0] ? c->cmd.container : NULL,
 		.breadth = breadth_of(c->cmd.breadth),
 	};
 	int r;
@@ -139,7 +158,14 @@ static int resolve(struct apptap_capture *c, struct apptap_error *err)
 	r = apptap_scope_resolve(&c->scope, &target, &c->pid, warn, c, err);
 	if (r < 0)
 		return r;
-	return apptap_scope_watch_new(&c->watch, &target, c->pid, &c->scope, warn, c, err);
+	r = apptap_scope_watch_new(&c->watch, &target, c->pid, &c->scope, warn, c, err);
+	if (r < 0 || !apptap_android_here() || target.whole_device ||
+	    target.breadth == APPTAP_BREADTH_APP)
+		return r;
+	r = apptap_isolated_new(&c->isolated, &c->scope, target.name, err);
+	if (r >= 0)
+		apptap_isolated_rescan(c->isolated); /* those that run already */
+	return r;
 }
 
 static int open_tier(struct apptap_capture *c, enum apptap_failure *failure,
@@ -175,6 +201,9 @@ static void describe(const struct apptap_capture *c, char *buf, size_t size)
 	for (size_t i = 0; i < c->scope.uid_count && len < size; i++)
 		len += (size_t)snprintf(buf + len, size - len, "%sUID %u (%s)", i ? ", " : "",
 					(unsigned)c->scope.uids[i].uid, c->scope.uids[i].why);
+	for (size_t i = 0; i < c->scope.cgroup_count && len < size; i++)
+		len += (size_t)snprintf(buf + len, size - len, "%scgroup %s (%s)", len ? ", " : "",
+					c->scope.cgroups[i].path, c->scope.cgroups[i].why);
 	if (c->scope.whole_device)
 		len = (size_t)snprintf(buf, size, "the whole device");
 	if (len < size)
@@ -208,9 +237,24 @@ static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error 
 	return r < 0 ? r : apptap_agent_output_flush(&c->output, err);
 }
 
-static void report_ready(struct apptap_capture *c)
+static int open_live(struct apptap_capture *c, struct apptap_error *err)
 {
-	struct apptap_event ev = { .type = APPTAP_EVENT_READY };
+	struct apptap_live_config cfg = {
+		.wire_fd = c->wire_fd,
+		.packets = c->cmd.live_packets,
+		.connections = c->cmd.live_connections,
+		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
+		.ifname = ifname,
+		.ifname_arg = c,
+	};
+
+	return cfg.packets || cfg.connections ? apptap_live_new(&c->live, &cfg, err) : 0;
+}
+
+/* READY, or SCOPE: what the capture is about has changed since. */
+static void report_scope(struct apptap_capture *c, enum apptap_wire_event_type type)
+{
+	struct apptap_wire_event ev = { .type = type };
 	struct apptap_event_ready *ready = &ev.ready;
 
 	snprintf(ready->tier, sizeof(ready->tier), "%s", c->tier->ops->name);
@@ -221,6 +265,21 @@ static void report_ready(struct apptap_capture *c)
 		ready->uids[i].uid = c->scope.uids[i].uid;
 		snprintf(ready->uids[i].why, sizeof(ready->uids[i].why), "%s",
 			 c->scope.uids[i].why);
+	}
+	ready->cgroup_count = (uint32_t)c->scope.cgroup_count;
+	for (uint32_t i = 0; i < ready->cgroup_count; i++) {
+		const struct apptap_scope_cgroup *g = &c->scope.cgroups[i];
+
+		snprintf(ready->cgroups[i].path, sizeof(ready->cgroups[i].path), "%s", g->path);
+		snprintf(ready->cgroups[i].why, sizeof(ready->cgroups[i].why), "%s", g->why);
+	}
+	ready->process_count = (uint32_t)c->scope.process_count;
+	for (uint32_t i = 0; i < ready->process_count; i++) {
+		const struct apptap_scope_process *p = &c->scope.processes[i];
+
+		ready->processes[i].pid = (uint32_t)p->pid;
+		ready->processes[i].tree = p->tree;
+		snprintf(ready->processes[i].why, sizeof(ready->processes[i].why), "%s", p->why);
 	}
 	apptap_report_event(c->wire_fd, &ev);
 }
@@ -246,7 +305,9 @@ static int set_up(struct apptap_capture *c, int file_fd, enum apptap_failure *fa
 	r = resolve(c, err);
 	if (r >= 0)
 		r = open_tier(c, failure, err);
-	if (r < 0)
+	if (r >= 0)
+		r = open_live(c, err);
+	if (r < 0 || c->cmd.no_file)
 		return r;
 	r = open_sink(c, apptap_steal_fd(&fd), err);
 	if (r < 0)
@@ -285,7 +346,7 @@ int apptap_capture_start(struct apptap_capture **out, const struct apptap_start 
 	c->status_ns = c->start_ns + STATUS_MS * APPTAP_NSEC_PER_MSEC;
 	if (cmd->duration_ms)
 		c->end_ns = c->start_ns + cmd->duration_ms * APPTAP_NSEC_PER_MSEC;
-	report_ready(c);
+	report_scope(c, APPTAP_WIRE_EVENT_READY);
 	*out = c;
 	return 0;
 }
@@ -313,8 +374,8 @@ static void fill_counters(const struct apptap_capture *c, struct apptap_wire_cou
 		end = (apptap_clock_ns(CLOCK_MONOTONIC) - c->start_ns) / APPTAP_NSEC_PER_MSEC;
 	*out = (struct apptap_wire_counters){
 		.elapsed_ms = end,
-		.packets = apptap_sink_records(c->sink),
-		.bytes = apptap_sink_bytes(c->sink),
+		.packets = c->sink ? apptap_sink_records(c->sink) : c->taken,
+		.bytes = c->sink ? apptap_sink_bytes(c->sink) : 0,
 		.connections = apptap_conn_table_total(c->conns),
 		.seen = t.seen,
 		.kept = t.kept,
@@ -330,10 +391,19 @@ static void fill_counters(const struct apptap_capture *c, struct apptap_wire_cou
 
 static void watch_app(struct apptap_capture *c)
 {
+	struct apptap_error err = { 0 };
+	bool rescoped;
 	pid_t pids[16];
 	char text[160];
 
 	apptap_scope_watch_rescan(c->watch, pids, ARRAY_SIZE(pids)); /* says itself what is odd */
+	rescoped = apptap_scope_watch_rescoped(c->watch);
+	if (c->isolated && apptap_isolated_rescan(c->isolated)) {
+		report_scope(c, APPTAP_WIRE_EVENT_SCOPE);
+		rescoped = true;
+	}
+	if (rescoped && c->tier->ops->rescope && c->tier->ops->rescope(c->tier, &err) < 0)
+		warn(c, err.msg);
 	if (!apptap_scope_watch_event(c->watch))
 		return;
 	snprintf(text, sizeof(text),
@@ -373,7 +443,7 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 	if (p[1].revents)
 		watch_app(c);
 	if (now >= c->status_ns) {
-		struct apptap_event ev = { .type = APPTAP_EVENT_STATUS };
+		struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_STATUS };
 
 		if (++c->statuses % RESCAN_STATUSES == 0)
 			watch_app(c);
@@ -382,26 +452,6 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 		c->status_ns = now + STATUS_MS * APPTAP_NSEC_PER_MSEC;
 	}
 	return true;
-}
-
-static void to_record(const struct apptap_conn *conn, struct apptap_conn_record *out)
-{
-	*out = (struct apptap_conn_record){
-		.lport = conn->flow.lport,
-		.rport = conn->flow.rport,
-		.proto = conn->flow.proto,
-		.ip = conn->flow.family == AF_INET ? 4 : 6,
-		.tcp_flags = conn->tcp_flags,
-		.uid = conn->uid,
-		.first_ns = conn->first_ns,
-		.last_ns = conn->last_ns,
-		.packets_out = conn->packets_out,
-		.packets_in = conn->packets_in,
-		.bytes_out = conn->bytes_out,
-		.bytes_in = conn->bytes_in,
-	};
-	memcpy(out->laddr, conn->flow.laddr.b, 16);
-	memcpy(out->raddr, conn->flow.raddr.b, 16);
 }
 
 /* Several frames, so that none is too large. Return: records sent. */
@@ -417,7 +467,7 @@ static uint64_t report_connections(const struct apptap_capture *c)
 		for (size_t k = 0; k < n; k++) {
 			struct apptap_conn_record record;
 
-			to_record(apptap_conn_table_get(c->conns, i + k), &record);
+			apptap_live_record(apptap_conn_table_get(c->conns, i + k), &record);
 			apptap_conn_record_encode(&record, buf + k * APPTAP_CONN_RECORD_BYTES);
 		}
 		i += n;
@@ -430,7 +480,7 @@ static uint64_t report_connections(const struct apptap_capture *c)
 
 void apptap_capture_finish(struct apptap_capture *c)
 {
-	struct apptap_event ev = { .type = APPTAP_EVENT_DONE };
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_DONE };
 	struct apptap_tier_counters t = { 0 };
 	struct apptap_error err = { 0 };
 
@@ -438,8 +488,9 @@ void apptap_capture_finish(struct apptap_capture *c)
 	if (!c->failed.code && c->tier->ops->drain(c->tier, &c->consumer, &err) < 0)
 		fail(c, &err);
 	c->tier->ops->counters(c->tier, &t);
-	if (!c->failed.code && (apptap_sink_finish(c->sink, t.seen, t.dropped_kernel, &err) < 0 ||
-				apptap_agent_output_flush(&c->output, &err) < 0))
+	if (!c->failed.code && c->sink &&
+	    (apptap_sink_finish(c->sink, t.seen, t.dropped_kernel, &err) < 0 ||
+	     apptap_agent_output_flush(&c->output, &err) < 0))
 		fail(c, &err);
 	ev.done.connections_listed = report_connections(c);
 	fill_counters(c, &ev.done.counters);
@@ -455,10 +506,12 @@ void apptap_capture_free(struct apptap_capture *c)
 	if (!c)
 		return;
 	apptap_sink_free(c->sink);
+	apptap_live_free(c->live);
 	apptap_agent_output_close(&c->output);
 	if (c->tier)
 		c->tier->ops->close(c->tier);
 	apptap_conn_table_free(c->conns);
 	apptap_scope_watch_free(c->watch);
+	apptap_isolated_free(c->isolated);
 	free(c);
 }

@@ -12,7 +12,8 @@ enum { APPTAP_CAPTURE_FDS = 2 };
 
 /*
  * Starts what @cmd asks for and says READY on @wire_fd; on return packets are being captured.
- * Takes @file_fd (-1: stream to @wire_fd). On failure @failure says of what sort it was.
+ * Takes @file_fd (-1: stream to @wire_fd, or no file). On failure @failure says of what sort it
+ * was.
  */
 int apptap_capture_start(struct apptap_capture **out, const struct apptap_start *cmd, int file_fd,
 			 int wire_fd, enum apptap_failure *failure, struct apptap_error *err);

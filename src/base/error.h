@@ -4,11 +4,14 @@
 
 #include "base/base.h"
 
+#ifndef APPTAP_ERROR_DEFINED /* the public header has the very same struct */
+#define APPTAP_ERROR_DEFINED
 struct apptap_error {
 	int code; /* positive errno; 0 while nothing has failed */
 	char msg[512]; /* act and object: "binding NFLOG group 30: Operation not permitted" */
 	char hint[256]; /* what to try, or empty: "run as root, or --tier sockdiag" */
 };
+#endif
 
 /* Formats the message, appends strerror(@code), and returns -@code. @err may be NULL. */
 int apptap_error_set(struct apptap_error *err, int code, const char *fmt, ...) APPTAP_PRINTF(3, 4);

@@ -248,6 +248,27 @@ static void count_other(struct apptap_conn_table *t, const struct arrival *a)
 	}
 }
 
+static bool has_ended(const struct apptap_conn *c)
+{
+	return c->tcp_flags & APPTAP_CONN_RST || c->fins == 3;
+}
+
+static void note_tcp(struct apptap_conn *c, const struct arrival *a)
+{
+	bool before = has_ended(c);
+
+	if (a->d->flags & APPTAP_DIS_TCP_SYN)
+		c->tcp_flags |= APPTAP_CONN_SYN;
+	if (a->d->flags & APPTAP_DIS_TCP_FIN) {
+		c->tcp_flags |= APPTAP_CONN_FIN;
+		c->fins |= a->out ? 1 : 2;
+	}
+	if (a->d->flags & APPTAP_DIS_TCP_RST)
+		c->tcp_flags |= APPTAP_CONN_RST;
+	if (!before && has_ended(c))
+		c->news |= APPTAP_CONN_ENDED;
+}
+
 static void count_packet(struct apptap_conn *c, const struct arrival *a)
 {
 	if (a->out) {
@@ -261,14 +282,8 @@ static void count_packet(struct apptap_conn *c, const struct arrival *a)
 	c->last_ns = MAX(c->last_ns, a->ts_ns);
 	if (c->uid == APPTAP_UID_NONE)
 		c->uid = a->uid;
-	if (a->d->proto != IPPROTO_TCP)
-		return;
-	if (a->d->flags & APPTAP_DIS_TCP_SYN)
-		c->tcp_flags |= APPTAP_CONN_SYN;
-	if (a->d->flags & APPTAP_DIS_TCP_FIN)
-		c->tcp_flags |= APPTAP_CONN_FIN;
-	if (a->d->flags & APPTAP_DIS_TCP_RST)
-		c->tcp_flags |= APPTAP_CONN_RST;
+	if (a->d->proto == IPPROTO_TCP)
+		note_tcp(c, a);
 }
 
 /* A new record, and @flow leads to it from now on. NO_RECORD: there is no room. */
@@ -447,6 +462,7 @@ int apptap_conn_table_packet(struct apptap_conn_table *t, const struct apptap_di
 		count_other(t, &a);
 		return 0;
 	}
+	t->records[v.record].conn.news = v.began ? APPTAP_CONN_BEGAN : 0;
 	count_packet(&t->records[v.record].conn, &a);
 	if (out)
 		*out = &t->records[v.record].conn;

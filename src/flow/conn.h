@@ -12,9 +12,16 @@ struct apptap_conn {
 	uint64_t packets_out, packets_in;
 	uint64_t bytes_out, bytes_in; /* on the wire, from the network header on */
 	uint8_t tcp_flags; /* the APPTAP_CONN_* seen so far */
+	uint8_t fins; /* whose FIN was seen: 1 ours, 2 the other end's */
+	uint8_t news; /* what the last packet brought: APPTAP_CONN_BEGAN, APPTAP_CONN_ENDED */
 };
 
 enum { APPTAP_CONN_SYN = 1, APPTAP_CONN_FIN = 2, APPTAP_CONN_RST = 4 };
+
+enum {
+	APPTAP_CONN_BEGAN = 1,
+	APPTAP_CONN_ENDED = 2, /* TCP: its RST, or the second end's FIN; told once */
+};
 
 struct apptap_conn_table;
 

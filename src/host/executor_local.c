@@ -1,14 +1,13 @@
-/* executor_local.c - the agent on this machine: this very program, as root directly or by sudo */
+/* executor_local.c - the agent on this machine: a program of ours, as root directly or by sudo */
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "host/executor.h"
+#include "base/launch.h"
 
 /* The path of this program, for sudo to run: /proc/self/exe would be sudo's own there. */
 static int own_path(char *buf, size_t size, struct apptap_error *err)
@@ -25,45 +24,61 @@ static int own_path(char *buf, size_t size, struct apptap_error *err)
 	return -err->code;
 }
 
-static int run(struct apptap_child *child, int stdio_fd, int err_fd, struct apptap_error *err)
+struct local {
+	struct apptap_executor base;
+	char *program; /* owned; NULL: this very program */
+	bool never_sudo;
+};
+
+/* What to run, and whether sudo has to. */
+static int choose_program(const struct local *x, bool is_root, char *buf, size_t size,
+			  struct apptap_error *err)
+{
+	if (!is_root && x->never_sudo) {
+		apptap_error_say(err, EPERM, "capturing needs root, and this is an ordinary user");
+		apptap_error_hint(err, "run as root, or allow sudo");
+		return -EPERM;
+	}
+	if (!x->program && is_root) /* works when its file was replaced, too */
+		return snprintf(buf, size, "/proc/self/exe") > 0 ? 0 : -EINVAL;
+	if (!x->program)
+		return own_path(buf, size, err);
+	if (strlen(x->program) >= size)
+		return apptap_error_say(err, ENAMETOOLONG, "the path of the agent is too long");
+	strcpy(buf, x->program);
+	if (access(buf, X_OK) == 0)
+		return 0;
+	apptap_error_set(err, errno, "starting the agent '%s'", buf);
+	apptap_error_hint(err, "install the program apptap, or name it: option agent, or "
+			       "APPTAP_AGENT in the environment");
+	return -err->code;
+}
+
+static int run(const struct local *x, struct apptap_child *child, int stdio_fd, int err_fd,
+	       struct apptap_error *err)
 {
 	char path[4096];
 	char *const direct[] = { (char *)"apptap", (char *)"--agent", NULL };
 	char *const by_sudo[] = { (char *)"sudo", (char *)"-n",	     (char *)"--",
 				  path,		  (char *)"--agent", NULL };
 	bool is_root = geteuid() == 0;
-	posix_spawn_file_actions_t files;
-	posix_spawnattr_t attr;
-	sigset_t none, all;
-	int r = is_root ? 0 : own_path(path, sizeof(path), err);
+	int r = choose_program(x, is_root, path, sizeof(path), err);
 
 	if (r < 0)
 		return r;
-	sigemptyset(&none);
-	sigfillset(&all);
-	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &none);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-	posix_spawn_file_actions_init(&files);
-	posix_spawn_file_actions_adddup2(&files, stdio_fd, STDIN_FILENO);
-	posix_spawn_file_actions_adddup2(&files, stdio_fd, STDOUT_FILENO);
-	posix_spawn_file_actions_adddup2(&files, err_fd, STDERR_FILENO);
-	r = is_root ? posix_spawn(&child->pid, "/proc/self/exe", &files, &attr, direct, environ)
-		    : posix_spawnp(&child->pid, "sudo", &files, &attr, by_sudo, environ);
-	posix_spawn_file_actions_destroy(&files);
-	posix_spawnattr_destroy(&attr);
-	if (!r)
+	r = apptap_launch(&child->pid, is_root ? path : "sudo", is_root ? direct : by_sudo,
+			  APPTAP_TERMINAL_SHARED, stdio_fd, stdio_fd, err_fd);
+	if (r >= 0)
 		return 0;
-	child->pid = -1;
-	if (is_root || r != ENOENT)
-		return apptap_error_set(err, r, "starting the agent");
+	if (is_root || r != -ENOENT)
+		return apptap_error_set(err, -r, "starting the agent");
 	apptap_error_say(err, EPERM, "capturing needs root, and sudo is not installed");
 	apptap_error_hint(err, "run apptap as root");
 	return -EPERM;
 }
 
-static int local_spawn(struct apptap_child *out, struct apptap_error *err)
+static int local_spawn(struct apptap_executor *x, struct apptap_child *out,
+		       struct apptap_error *err)
 {
 	auto_close int ours = -1, theirs = -1, err_read = -1, err_write = -1;
 	struct apptap_child child = APPTAP_CHILD_NONE;
@@ -81,7 +96,7 @@ static int local_spawn(struct apptap_child *out, struct apptap_error *err)
 	err_write = pair[1];
 	if (fstat(theirs, &st) == 0)
 		child.socket_inode = st.st_ino;
-	r = run(&child, theirs, err_write, err);
+	r = run((const struct local *)(const void *)x, &child, theirs, err_write, err);
 	if (r < 0)
 		return r;
 	fcntl(err_read, F_SETFL, O_NONBLOCK);
@@ -109,8 +124,10 @@ static int explain_sudo(const char *said, struct apptap_error *err)
 	return -EPERM;
 }
 
-static int local_explain(int status, const char *said, struct apptap_error *err)
+static int local_explain(struct apptap_executor *x, int status, const char *said,
+			 struct apptap_error *err)
 {
+	(void)x;
 	if (geteuid() != 0)
 		return explain_sudo(said, err);
 	if (WIFSIGNALED(status))
@@ -120,8 +137,43 @@ static int local_explain(int status, const char *said, struct apptap_error *err)
 				said[0] ? said : "it gave no reason");
 }
 
-const struct apptap_executor_ops apptap_executor_local = {
+static void local_free(struct apptap_executor *x)
+{
+	struct local *l = (struct local *)(void *)x;
+
+	free(l->program);
+	free(l);
+}
+
+static const struct apptap_executor_ops local_ops = {
+	.name = "local",
+	.spawn = local_spawn,
+	.explain = local_explain,
+	.free = local_free,
+};
+
+static const struct apptap_executor_ops itself_ops = {
 	.name = "local",
 	.spawn = local_spawn,
 	.explain = local_explain,
 };
+
+static struct local itself = { .base = { .ops = &itself_ops } };
+struct apptap_executor *const apptap_executor_local = &itself.base;
+
+int apptap_executor_local_new(struct apptap_executor **out, const char *program, bool never_sudo,
+			      struct apptap_error *err)
+{
+	struct local *l = calloc(1, sizeof(*l));
+
+	if (l)
+		l->program = strdup(program);
+	if (!l || !l->program) {
+		free(l);
+		return apptap_error_set(err, ENOMEM, "allocating an executor");
+	}
+	l->base.ops = &local_ops;
+	l->never_sudo = never_sudo;
+	*out = &l->base;
+	return 0;
+}

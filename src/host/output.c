@@ -150,6 +150,30 @@ static void classify(struct apptap_output *o)
 	o->is_pipe = S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
 }
 
+int apptap_output_adopt(struct apptap_output *o, int fd, const char *name, struct apptap_error *err)
+{
+	int flags = fcntl(fd, F_GETFL);
+	off_t at;
+
+	*o = (struct apptap_output)APPTAP_OUTPUT_CLOSED;
+	o->path = name;
+	o->name = name;
+	if (flags < 0)
+		return apptap_error_set(err, errno, "writing to %s", name);
+	if ((flags & O_ACCMODE) == O_RDONLY)
+		return apptap_error_say(err, EBADF, "%s is open for reading only", name);
+	o->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (o->fd < 0)
+		return apptap_error_set(err, errno, "writing to %s", name);
+	classify(o);
+	at = o->is_regular ? lseek(o->fd, 0, flags & O_APPEND ? SEEK_END : SEEK_CUR) : 0;
+	if (at > 0) {
+		o->written = (uint64_t)at;
+		o->whole = o->written;
+	}
+	return 0;
+}
+
 static int open_stdout(struct apptap_output *o, struct apptap_error *err)
 {
 	if (isatty(STDOUT_FILENO)) {
@@ -157,11 +181,7 @@ static int open_stdout(struct apptap_output *o, struct apptap_error *err)
 		apptap_error_hint(err, "pipe it on: apptap ... -o - | tshark -r -");
 		return -EINVAL;
 	}
-	o->fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
-	if (o->fd < 0)
-		return apptap_error_set(err, errno, "writing to stdout");
-	classify(o);
-	return 0;
+	return apptap_output_adopt(o, STDOUT_FILENO, o->path, err);
 }
 
 static int open_file(struct apptap_output *o, struct apptap_error *err)

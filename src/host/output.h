@@ -6,13 +6,13 @@
 
 struct apptap_output {
 	int fd; /* owned */
-	int folder_fd; /* owned; -1 for stdout */
+	int folder_fd; /* owned; -1: opened by somebody else */
 	const char *path; /* borrowed; "-" is stdout */
 	const char *name; /* within the folder; points into path */
 	bool created; /* by us: it may be removed again */
 	bool is_regular; /* can be cut back; a pipe cannot */
 	bool is_pipe; /* or a socket: its reader may be slow, or go */
-	uint64_t written; /* by apptap_output_write */
+	uint64_t written; /* by apptap_output_write; counted from the start of the file */
 	uint64_t whole; /* of those: up to the end of the last whole record */
 };
 
@@ -27,6 +27,13 @@ struct apptap_output {
  * not be a terminal. Opening a FIFO waits for its reader.
  */
 int apptap_output_open(struct apptap_output *o, const char *path, struct apptap_error *err);
+
+/*
+ * Writes a capture to a copy of the descriptor @fd, from where it stands; @name is what it is
+ * called in errors, and is borrowed. Never removed, never followed by name.
+ */
+int apptap_output_adopt(struct apptap_output *o, int fd, const char *name,
+			struct apptap_error *err);
 
 /*
  * Writes some of @len bytes. Return: how many, -EAGAIN a pipe is full (poll for POLLOUT), -EPIPE

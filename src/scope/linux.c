@@ -5,6 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "scope/android.h"
+#include "scope/cgroup.h"
 #include "scope/nearest.h"
 #include "scope/process.h"
 #include "scope/resolver.h"
@@ -271,27 +273,67 @@ static int resolve_uids(struct apptap_scope *out, const struct apptap_target *ta
 
 static int check_target(const struct apptap_target *t, struct apptap_error *err)
 {
-	int kinds = !!t->name + !!t->user + (t->uid_count > 0) + t->whole_device;
+	int kinds = !!t->name + !!t->user + (t->uid_count > 0) + t->whole_device + !!t->cgroup +
+		    !!t->unit + !!t->container;
 	int r;
 
 	if (kinds == 1 && (!t->name || t->name[0]) && (!t->user || t->user[0]))
 		return 0;
 	r = apptap_error_say(err, EINVAL, "%s",
 			     kinds > 1 ? "more than one target was named" : "no target was named");
-	apptap_error_hint(err,
-			  "one of: a process name or PID, --user, --uid (several), --whole-device");
+	apptap_error_hint(
+		err, "one of: a process name or PID, --user, --uid (several), --unit, --container, "
+		     "--cgroup, --whole-device");
 	return r;
 }
 
-static int resolve_target(struct apptap_scope *out, const struct apptap_target *target, pid_t *pid,
+static int resolve_cgroup(struct apptap_scope *out, const struct apptap_target *target,
 			  struct apptap_error *err)
 {
+	auto_free struct apptap_cgroup_found *found = malloc(sizeof(*found));
+	struct apptap_cgroup_root root = APPTAP_CGROUP_ROOT_CLOSED;
+	int r = found ? apptap_cgroup_root_open(&root, err)
+		      : apptap_error_set(err, ENOMEM, "looking for a cgroup");
+
+	if (r < 0)
+		return r;
+	if (target->cgroup)
+		r = apptap_cgroup_find_path(&root, target->cgroup, found, err);
+	else if (target->unit)
+		r = apptap_cgroup_find_unit(&root, target->unit, found, err);
+	else
+		r = apptap_cgroup_find_container(&root, target->container, found, err);
+	if (r == 0)
+		r = apptap_cgroup_add(out, &root, found, err);
+	apptap_cgroup_root_close(&root);
+	return r;
+}
+
+/* Packages first: an app's process is called like its package. */
+static int resolve_on_android(struct apptap_scope *out, const struct apptap_target *target,
+			      apptap_warn_fn warn, void *warn_arg, struct apptap_error *err)
+{
+	int r = apptap_android_resolve(out, target, warn, warn_arg, err);
+
+	if (r)
+		return MIN(r, 0);
+	r = resolve_name(out, target->name, err);
+	return r == -ESRCH ? apptap_android_say_none(target->name, err) : r;
+}
+
+static int resolve_target(struct apptap_scope *out, const struct apptap_target *target, pid_t *pid,
+			  apptap_warn_fn warn, void *warn_arg, struct apptap_error *err)
+{
+	if (target->cgroup || target->unit || target->container)
+		return resolve_cgroup(out, target, err);
 	if (target->user)
 		return resolve_user(out, target->user, err);
 	if (target->uid_count)
 		return resolve_uids(out, target, err);
 	if (apptap_proc_is_pid(target->name))
 		return resolve_pid(out, target->name, pid, err);
+	if (apptap_android_here())
+		return resolve_on_android(out, target, warn, warn_arg, err);
 	return resolve_name(out, target->name, err);
 }
 
@@ -310,7 +352,7 @@ int apptap_scope_resolve(struct apptap_scope *out, const struct apptap_target *t
 		out->whole_device = true;
 		return 0;
 	}
-	r = resolve_target(out, target, &found, err);
+	r = resolve_target(out, target, &found, warn, warn_arg, err);
 	if (r < 0) {
 		memset(out, 0, sizeof(*out)); /* half a scope is none */
 		return r;
@@ -318,7 +360,9 @@ int apptap_scope_resolve(struct apptap_scope *out, const struct apptap_target *t
 	if (apptap_scope_has(out, 0) && warn)
 		warn(warn_arg, "UID 0 owns what the system itself sends: all of it will be in the "
 			       "capture");
-	if (target->breadth == APPTAP_BREADTH_APP_ISOLATED_DNS)
+	if (target->breadth == APPTAP_BREADTH_APP_ISOLATED_DNS && apptap_android_here())
+		apptap_android_add_dns(out, warn, warn_arg);
+	else if (target->breadth == APPTAP_BREADTH_APP_ISOLATED_DNS)
 		apptap_resolver_add(out, APPTAP_RESOLV_CONF, warn, warn_arg);
 	if (pid)
 		*pid = found;

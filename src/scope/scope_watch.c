@@ -2,10 +2,12 @@
 #include "scope/scope_watch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <sys/syscall.h>
 
+#include "scope/cgroup.h"
 #include "scope/process.h"
 #include "scope/user.h"
 #include "wire/text.h"
@@ -48,7 +50,10 @@ struct apptap_scope_watch {
 	pid_t pid; /* 0: not a PID */
 	int pidfd; /* owned; -1: none */
 	bool ended; /* was told */
-	const struct apptap_scope *scope; /* borrowed */
+	struct apptap_scope *scope; /* borrowed */
+	struct apptap_cgroup_root root; /* owned; closed: the scope has no cgroups */
+	bool rescoped;
+	bool gone[APPTAP_SCOPE_CGROUPS_MAX]; /* was told */
 	apptap_warn_fn warn;
 	void *warn_arg;
 	pid_t own[APPTAP_ANCESTORS_MAX + 1];
@@ -200,8 +205,32 @@ static void check_user(struct apptap_scope_watch *w)
 	w->warn(w->warn_arg, text);
 }
 
+static void check_cgroup(struct apptap_scope_watch *w, size_t i)
+{
+	struct apptap_scope_cgroup *c = &w->scope->cgroups[i];
+	auto_close int fd = openat(w->root.fd, c->path[1] ? c->path + 1 : ".",
+				   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char text[256];
+	uint64_t id;
+
+	if (fd >= 0 && apptap_cgroup_id(fd, &id) == 0) {
+		w->rescoped |= c->id != id;
+		w->gone[i] = false;
+		c->id = id;
+		return;
+	}
+	if (fd >= 0 || errno != ENOENT || w->gone[i] || !w->warn)
+		return;
+	w->gone[i] = true;
+	snprintf(text, sizeof(text),
+		 "%.100s has ended: its cgroup is gone; the capture goes on, and follows it if it "
+		 "comes back",
+		 c->why);
+	w->warn(w->warn_arg, text);
+}
+
 int apptap_scope_watch_new(struct apptap_scope_watch **out, const struct apptap_target *target,
-			   pid_t pid, const struct apptap_scope *scope, apptap_warn_fn warn,
+			   pid_t pid, struct apptap_scope *scope, apptap_warn_fn warn,
 			   void *warn_arg, struct apptap_error *err)
 {
 	struct apptap_scope_watch *w = calloc(1, sizeof(*w));
@@ -211,6 +240,9 @@ int apptap_scope_watch_new(struct apptap_scope_watch **out, const struct apptap_
 	w->pid = pid;
 	w->pidfd = pid ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 	w->scope = scope;
+	w->root.fd = -1;
+	if (scope->cgroup_count)
+		apptap_cgroup_root_open(&w->root, NULL);
 	w->warn = warn;
 	w->warn_arg = warn_arg;
 	if (!pid && target->name && !target->whole_device) {
@@ -253,6 +285,14 @@ int apptap_scope_watch_event(struct apptap_scope_watch *w)
 	return 1;
 }
 
+bool apptap_scope_watch_rescoped(struct apptap_scope_watch *w)
+{
+	bool rescoped = w->rescoped;
+
+	w->rescoped = false;
+	return rescoped;
+}
+
 size_t apptap_scope_watch_rescan(struct apptap_scope_watch *w, pid_t *pids, size_t max)
 {
 	w->found = pids;
@@ -262,6 +302,8 @@ size_t apptap_scope_watch_rescan(struct apptap_scope_watch *w, pid_t *pids, size
 		scan(w, is_due);
 	else if (w->pid && !w->ended)
 		check_user(w);
+	for (size_t i = 0; w->root.fd >= 0 && i < w->scope->cgroup_count; i++)
+		check_cgroup(w, i);
 	w->found = NULL;
 	return w->found_count;
 }
@@ -272,6 +314,7 @@ void apptap_scope_watch_free(struct apptap_scope_watch *w)
 		return;
 	if (w->pidfd >= 0)
 		close(w->pidfd);
+	apptap_cgroup_root_close(&w->root);
 	free(w->name);
 	free(w->old.at);
 	free(w->now.at);

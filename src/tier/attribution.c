@@ -135,7 +135,8 @@ static int take_existing(const struct apptap_sighting *s, void *arg)
 	struct apptap_attribution *a = arg;
 
 	if (s->flow.rport &&
-	    (s->sight == APPTAP_SIGHT_ORPHAN || apptap_scope_has(a->scope, s->uid)))
+	    (s->sight == APPTAP_SIGHT_ORPHAN || s->member == APPTAP_MEMBER_UNSURE ||
+	     apptap_scope_owns(a->scope, s->uid, s->member)))
 		apptap_owners_see(a->owners, s);
 	return 0;
 }
@@ -318,11 +319,11 @@ static enum apptap_attributed judge_group(struct apptap_attribution *a, struct a
 
 static enum apptap_attributed judge_end(struct apptap_attribution *a, const struct end *e,
 					const struct apptap_packet *pkt, uint64_t ts_ns,
-					uint64_t now_ns, bool may_ask, uid_t *uid)
+					uint64_t now_ns, bool may_ask, struct apptap_owner *owner)
 {
 	enum apptap_verdict v;
 
-	v = apptap_owners_judge(a->owners, &e->flow, e->outgoing, ts_ns, now_ns, uid);
+	v = apptap_owners_judge(a->owners, &e->flow, e->outgoing, ts_ns, now_ns, owner);
 	if (v == APPTAP_VERDICT_ASK && may_ask) {
 		struct apptap_sighting s;
 
@@ -330,11 +331,11 @@ static enum apptap_attributed judge_end(struct apptap_attribution *a, const stru
 		s.pkt_ns = 0;
 		a->lookups++;
 		apptap_owners_see(a->owners, &s);
-		v = apptap_owners_judge(a->owners, &e->flow, e->outgoing, ts_ns, now_ns, uid);
+		v = apptap_owners_judge(a->owners, &e->flow, e->outgoing, ts_ns, now_ns, owner);
 	}
 	switch (v) {
 	case APPTAP_VERDICT_KNOWN:
-		return apptap_scope_has(a->scope, *uid) ? APPTAP_ATTR_KEEP : APPTAP_ATTR_FOREIGN;
+		return owner->ours ? APPTAP_ATTR_KEEP : APPTAP_ATTR_FOREIGN;
 	case APPTAP_VERDICT_NOBODY:
 		return APPTAP_ATTR_FOREIGN;
 	case APPTAP_VERDICT_ASK:
@@ -382,19 +383,19 @@ enum apptap_attributed apptap_attribution_judge(struct apptap_attribution *a,
 	n = ends_of(a, pkt, d, ends);
 	for (size_t i = 0; i < n; i++) {
 		enum apptap_attributed one;
-		uid_t uid;
+		struct apptap_owner owner;
 
 		if (is_kernels_own(d, &ends[i]))
 			continue;
 		if (is_cut_off(d))
 			return APPTAP_ATTR_UNKNOWN;
-		one = judge_end(a, &ends[i], pkt, *first_ns, now_ns, may_ask, &uid);
+		one = judge_end(a, &ends[i], pkt, *first_ns, now_ns, may_ask, &owner);
 		if (ends[i].is_src && d->proto == IPPROTO_UDP &&
 		    (one == APPTAP_ATTR_KEEP || one == APPTAP_ATTR_FOREIGN) &&
 		    apptap_portshare_mixed(a->portshare, a->diag, d->sport, now_ns))
 			one = APPTAP_ATTR_UNKNOWN;
 		if (one == APPTAP_ATTR_KEEP) {
-			pkt->uid = uid;
+			pkt->uid = owner.uid;
 			/* On loopback it is seen on its way out only; to the app it may come in. */
 			if (pkt->ifindex == APPTAP_LOOPBACK_IFINDEX && !ends[i].is_src)
 				pkt->pkttype = PACKET_HOST;

@@ -9,22 +9,24 @@
 
 #include "base/netlink.h"
 
-#define PORTS 65536
+#define PLACES 65536 /* a protocol: UDP's and others' ports, TCP's hashed flows */
 #define RCVBUF_BYTES (32 << 20) /* 1 s of 40,000 sockets a second, should the reader stall */
+#define LOG_DEATHS (1u << 18) /* 6 s of them */
+#define WALK_MAX 256 /* of one place: which more have left is not told */
 
-/* The last to leave a port, in a ring. */
-struct port {
-	uint64_t cookie[APPTAP_DEATHS_A_PORT];
-	uint64_t when_ns[APPTAP_DEATHS_A_PORT];
-	uint16_t tag[APPTAP_DEATHS_A_PORT]; /* TCP: tells flows of one place apart */
-	uint32_t next;
+/* One death, and the one before it at the same place. */
+struct death {
+	uint64_t cookie;
+	uint64_t when_ns;
+	uint32_t before; /* its number in the log, plus one; 0: none */
+	uint16_t tag; /* TCP: tells flows of one place apart */
 };
 
 struct apptap_deaths {
 	uint64_t lost_ns;
-	struct port tcp[PORTS]; /* untouched pages cost nothing */
-	struct port udp[PORTS];
-	struct port other[PORTS];
+	uint32_t count; /* ever added, modulo 2^32 */
+	uint32_t latest[3][PLACES]; /* as before above: TCP, UDP, others */
+	struct death log[LOG_DEATHS]; /* untouched pages cost nothing */
 };
 
 int apptap_deaths_new(struct apptap_deaths **out)
@@ -38,34 +40,49 @@ void apptap_deaths_free(struct apptap_deaths *d)
 	free(d);
 }
 
-static const struct port *port_of(const struct apptap_deaths *d, const struct apptap_flow *flow,
-				  uint16_t *tag)
+/* Where in @d->latest the flow has its chain. */
+static const uint32_t *place_of(const struct apptap_deaths *d, const struct apptap_flow *flow,
+				uint16_t *tag)
 {
 	uint32_t h = flow->lport;
 
 	*tag = 0;
 	if (flow->proto == IPPROTO_UDP)
-		return &d->udp[h];
+		return &d->latest[1][h];
 	if (flow->proto != IPPROTO_TCP)
-		return &d->other[h];
+		return &d->latest[2][h];
 	/* The ends of addresses differ most, and are the same for IPv4 in either family. */
 	h = (h << 16 | flow->rport) * 2654435761U;
 	h = (h ^ h >> 15 ^ apptap_get_be32(flow->laddr.b + 12)) * 2654435761U;
 	h = (h ^ h >> 15 ^ apptap_get_be32(flow->raddr.b + 12)) * 2654435761U;
 	*tag = (uint16_t)(h >> 3);
-	return &d->tcp[h >> 16];
+	return &d->latest[0][h >> 16];
+}
+
+/* The death that @link names; NULL: none, or it has been written over, and @forgot says so. */
+static const struct death *follow(const struct apptap_deaths *d, uint32_t link, bool *forgot)
+{
+	if (!link)
+		return NULL;
+	if (d->count - (link - 1) <= LOG_DEATHS)
+		return &d->log[(link - 1) % LOG_DEATHS];
+	*forgot = true;
+	return NULL;
 }
 
 void apptap_deaths_add(struct apptap_deaths *d, const struct apptap_flow *flow, uint64_t cookie,
 		       uint64_t now_ns)
 {
 	uint16_t tag;
-	struct port *p = (struct port *)port_of(d, flow, &tag);
+	uint32_t *latest = (uint32_t *)place_of(d, flow, &tag);
 
-	p->tag[p->next] = tag;
-	p->cookie[p->next] = cookie;
-	p->when_ns[p->next] = now_ns;
-	p->next = (p->next + 1) % APPTAP_DEATHS_A_PORT;
+	if (d->count == UINT32_MAX) { /* numbers begin again: what they named is unknown */
+		memset(d->latest, 0, sizeof(d->latest));
+		d->count = 0;
+		apptap_deaths_lost(d, now_ns);
+	}
+	d->log[d->count % LOG_DEATHS] = (struct death){ cookie, now_ns, *latest, tag };
+	*latest = ++d->count;
 }
 
 void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns)
@@ -73,34 +90,46 @@ void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns)
 	d->lost_ns = now_ns;
 }
 
+bool apptap_deaths_blind(const struct apptap_deaths *d)
+{
+	return d->lost_ns == UINT64_MAX;
+}
+
 int apptap_deaths_since(const struct apptap_deaths *d, const struct apptap_flow *flow,
 			uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT])
 {
+	const struct death *k;
+	bool forgot = false;
 	uint16_t tag;
-	const struct port *p = port_of(d, flow, &tag);
-	size_t recent = 0;
-	int n = 0;
+	uint32_t link = *place_of(d, flow, &tag);
+	int n = 0, walked = 0;
 
 	if (d->lost_ns >= since_ns)
 		return -1;
-	for (size_t i = 0; i < APPTAP_DEATHS_A_PORT; i++) {
-		if (!p->when_ns[i] || p->when_ns[i] < since_ns)
-			continue;
-		recent++;
-		if (p->tag[i] == tag)
-			cookies[n++] = p->cookie[i];
+	for (; (k = follow(d, link, &forgot)) && k->when_ns >= since_ns; link = k->before) {
+		if (k->tag == tag && n == APPTAP_DEATHS_A_PORT)
+			return -1;
+		if (++walked > WALK_MAX)
+			return -1;
+		if (k->tag == tag)
+			cookies[n++] = k->cookie;
 	}
-	return recent == APPTAP_DEATHS_A_PORT ? -1 : n;
+	/* What was written over may have been as young only if the log's oldest is. */
+	if (forgot && d->log[d->count % LOG_DEATHS].when_ns >= since_ns)
+		return -1;
+	return n;
 }
 
 bool apptap_deaths_has(const struct apptap_deaths *d, const struct apptap_flow *flow,
 		       uint64_t cookie)
 {
+	const struct death *k;
+	bool forgot = false;
 	uint16_t tag;
-	const struct port *p = port_of(d, flow, &tag);
+	uint32_t link = *place_of(d, flow, &tag);
 
-	for (size_t i = 0; i < APPTAP_DEATHS_A_PORT; i++)
-		if (p->when_ns[i] && p->cookie[i] == cookie)
+	for (int i = 0; i < WALK_MAX && (k = follow(d, link, &forgot)); i++, link = k->before)
+		if (k->cookie == cookie)
 			return true;
 	return false;
 }

@@ -20,14 +20,17 @@ void apptap_deaths_add(struct apptap_deaths *d, const struct apptap_flow *flow, 
 /* Events were lost: nothing is certain about what happened before @now_ns. */
 void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns);
 
-#define APPTAP_DEATHS_A_PORT 6 /* remembered */
+#define APPTAP_DEATHS_A_PORT 16 /* told at most */
 
 /*
  * The sockets that have left the flow (or port) since @since_ns. Return: how many are in @cookies,
- * or -1 where the log cannot tell (events were lost, or there were more than it remembers).
+ * or -1 where the log cannot tell (events were lost or written over, or there were more).
  */
 int apptap_deaths_since(const struct apptap_deaths *d, const struct apptap_flow *flow,
 			uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT]);
+
+/* No events are ever told here (lost until the end of time): nothing can rest on their absence. */
+bool apptap_deaths_blind(const struct apptap_deaths *d);
 
 /* Has @cookie itself left it? */
 bool apptap_deaths_has(const struct apptap_deaths *d, const struct apptap_flow *flow,

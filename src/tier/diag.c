@@ -8,13 +8,14 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
-#include "base/netlink.h"
+#include "base/nfmsg.h"
 #include "tier/procnet.h"
 
 #define SYN_RECV_NEW 12 /* TCP_NEW_SYN_RECV: what a request socket calls itself on some kernels */
 
 struct apptap_diag {
 	struct apptap_nl nl; /* owned */
+	struct apptap_members *members; /* borrowed; NULL: a scope without cgroups */
 	bool slow; /* SOCK_DIAG does not answer: /proc/net instead */
 };
 
@@ -49,12 +50,49 @@ static void begin(struct request *m, uint8_t family, uint8_t proto, uint16_t fla
 	m->req.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
 }
 
+/* INET_DIAG_CGROUP_ID behind @d: since 5.8, and only of whole sockets, not of TIME_WAIT and
+ * requests. false: it is not there. */
+static bool find_cgroup(const struct nlmsghdr *msg, uint64_t *id)
+{
+	const uint8_t *p = (const uint8_t *)msg;
+	struct apptap_view v = { p, msg->nlmsg_len }, attr;
+	uint16_t type;
+
+	if (!apptap_view_take(&v, NLMSG_ALIGN(NLMSG_LENGTH(sizeof(struct inet_diag_msg)))))
+		return false;
+	while (apptap_nfmsg_next(&v, &type, &attr)) {
+		if (type != INET_DIAG_CGROUP_ID || attr.left != sizeof(*id))
+			continue;
+		memcpy(id, attr.p, sizeof(*id));
+		return true;
+	}
+	return false;
+}
+
+/*
+ * A socket belongs for good to the cgroup that its maker was in, an accepted one to its listener's:
+ * nobody need have accepted it, nor is it forgotten when the socket is closed.
+ * (tests/kernel/diag_cgroup.c)
+ */
+static void judge_cgroup(struct apptap_members *members, const struct nlmsghdr *msg,
+			 struct apptap_sighting *out)
+{
+	uint64_t id;
+
+	out->member = APPTAP_MEMBER_BY_UID;
+	if (!members || !find_cgroup(msg, &id))
+		return;
+	out->member = apptap_members_cgroup(members, id);
+	if (out->member == APPTAP_MEMBER_IN)
+		out->sight = APPTAP_SIGHT_OWNED;
+}
+
 /*
  * What the kernel means (kernel.md, "SOCK_DIAG"): TIME_WAIT, SYN_RECV and orphans past FIN_WAIT1
  * say UID 0 and inode 0, which is "unknown", never root. A connection that nobody accepted yet has
  * its listener's UID and no inode.
  */
-static void judge(const struct inet_diag_msg *d, uint8_t proto, struct apptap_sighting *out)
+static void judge_user(const struct inet_diag_msg *d, uint8_t proto, struct apptap_sighting *out)
 {
 	out->cookie = (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0];
 	out->uid = d->idiag_uid;
@@ -73,9 +111,17 @@ static void judge(const struct inet_diag_msg *d, uint8_t proto, struct apptap_si
 	}
 }
 
+static void judge(struct apptap_members *members, const struct nlmsghdr *msg, uint8_t proto,
+		  struct apptap_sighting *out)
+{
+	judge_user(NLMSG_DATA(msg), proto, out);
+	judge_cgroup(members, msg, out);
+}
+
 struct answer {
 	uint8_t proto;
 	uint8_t state;
+	struct apptap_members *members;
 	struct apptap_sighting *out;
 };
 
@@ -87,7 +133,7 @@ static int take_answer(const struct nlmsghdr *msg, void *arg)
 	if (msg->nlmsg_type != SOCK_DIAG_BY_FAMILY || msg->nlmsg_len < NLMSG_LENGTH(sizeof(*d)))
 		return -EBADMSG;
 	a->state = d->idiag_state;
-	judge(d, a->proto, a->out);
+	judge(a->members, msg, a->proto, a->out);
 	return 0;
 }
 
@@ -108,17 +154,21 @@ static int lookup(struct apptap_diag *d, const struct apptap_flow *flow, uint16_
 	a->out->sight = APPTAP_SIGHT_NONE;
 	a->out->uid = APPTAP_UID_NONE;
 	a->out->cookie = 0;
+	a->out->member = APPTAP_MEMBER_BY_UID;
 	return apptap_nl_ask(&d->nl, &m.h, take_answer, a, NULL);
 }
 
 void apptap_diag_ask(struct apptap_diag *d, const struct apptap_flow *flow, int ifindex,
 		     struct apptap_sighting *out)
 {
-	struct answer a = { .proto = flow->proto, .out = out };
+	struct answer a = { .proto = flow->proto, .members = d->members, .out = out };
 
 	if (d->slow || !(flow->proto == IPPROTO_TCP || is_udp(flow->proto) ||
 			 flow->proto == IPPROTO_SCTP || flow->proto == IPPROTO_DCCP)) {
 		apptap_procnet_ask(flow, out);
+		if (d->members && out->sight == APPTAP_SIGHT_OWNED)
+			out->member = out->several ? APPTAP_MEMBER_UNSURE
+						   : apptap_members_inode(d->members, out->cookie);
 		return;
 	}
 	memset(out, 0, sizeof(*out));
@@ -139,6 +189,7 @@ void apptap_diag_ask(struct apptap_diag *d, const struct apptap_flow *flow, int 
 struct dump {
 	uint8_t proto;
 	bool listening; /* only those */
+	struct apptap_members *members;
 	uint8_t family; /* of the list; a v6 socket that talks IPv4 stands in that of IPv6 */
 	int (*each)(const struct apptap_sighting *s, void *arg);
 	void *arg;
@@ -169,7 +220,7 @@ static int take_socket(const struct nlmsghdr *msg, void *arg)
 	s.flow.lport = ntohs(d->id.idiag_sport);
 	s.flow.rport = ntohs(d->id.idiag_dport);
 	s.flow.family = wire_family(d->idiag_family, &s.flow.raddr);
-	judge(d, dump->proto, &s);
+	judge(dump->members, msg, dump->proto, &s);
 	s.asked_ns = apptap_clock_ns(CLOCK_REALTIME);
 	return dump->each(&s, dump->arg);
 }
@@ -226,6 +277,7 @@ static int dump_port(struct apptap_diag *d, struct dump *dump, uint16_t lport,
 	static const uint8_t families[] = { AF_INET, AF_INET6 };
 	int r;
 
+	dump->members = d->members;
 	for (size_t i = 0; i < ARRAY_SIZE(families); i++) {
 		dump->family = families[i];
 		if (d->slow)
@@ -291,13 +343,14 @@ static int take_member(const struct apptap_sighting *s, void *arg)
 	const struct group *g = arg;
 
 	if (s->flow.lport != g->flow->lport || s->sight != APPTAP_SIGHT_OWNED ||
-	    !apptap_scope_has(g->scope, s->uid))
+	    !apptap_scope_owns(g->scope, s->uid, s->member))
 		return 0;
 	if (!apptap_addr_is_any(&s->flow.laddr) &&
 	    memcmp(&s->flow.laddr, &g->flow->laddr, sizeof(s->flow.laddr)) != 0)
 		return 0;
 	g->out->sight = APPTAP_SIGHT_OWNED;
 	g->out->uid = s->uid;
+	g->out->member = s->member;
 	g->out->cookie = s->cookie;
 	return 0;
 }
@@ -360,6 +413,35 @@ void apptap_diag_close(struct apptap_diag *d)
 		return;
 	apptap_nl_close(&d->nl);
 	free(d);
+}
+
+int apptap_diag_tell_members(struct apptap_diag *d, struct apptap_members *m,
+			     struct apptap_error *err)
+{
+	auto_close int own = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	socklen_t len = sizeof(a);
+	struct apptap_flow flow = { .family = AF_INET, .proto = IPPROTO_UDP };
+	struct apptap_sighting s;
+
+	if (!m)
+		return 0;
+	a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (own < 0 || bind(own, (struct sockaddr *)&a, len) < 0 ||
+	    getsockname(own, (struct sockaddr *)&a, &len) < 0)
+		return apptap_error_set(err, errno, "opening a UDP socket");
+	apptap_addr_set(&flow.laddr, AF_INET, &a.sin_addr);
+	flow.raddr = flow.laddr;
+	flow.lport = ntohs(a.sin_port);
+	flow.rport = 9;
+	d->members = m;
+	apptap_diag_ask(d, &flow, 0, &s);
+	if (!d->slow && s.sight == APPTAP_SIGHT_OWNED && s.member != APPTAP_MEMBER_BY_UID)
+		return 0;
+	d->members = NULL;
+	apptap_error_say(err, EOPNOTSUPP, "this kernel does not tell the cgroup of a socket");
+	apptap_error_hint(err, "it needs Linux 5.8 or later with cgroup2; or name a user: --user");
+	return -EOPNOTSUPP;
 }
 
 bool apptap_diag_is_slow(const struct apptap_diag *d)

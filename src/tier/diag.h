@@ -11,6 +11,11 @@ struct apptap_diag;
 /* Where SOCK_DIAG does not answer, /proc/net takes its place: apptap_diag_is_slow() then. */
 int apptap_diag_open(struct apptap_diag **out, struct apptap_error *err);
 void apptap_diag_close(struct apptap_diag *d); /* NULL is fine */
+
+/* From now on answers say what the sockets' cgroups make of them; @m is borrowed. Return 0,
+ * -EOPNOTSUPP: this kernel does not tell a socket's cgroup (before 5.8). */
+int apptap_diag_tell_members(struct apptap_diag *d, struct apptap_members *m,
+			     struct apptap_error *err);
 bool apptap_diag_is_slow(const struct apptap_diag *d);
 
 /*

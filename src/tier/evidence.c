@@ -11,6 +11,10 @@
  * on another CPU, and have closed its socket within the time that a wake-up takes. */
 #define PROMPT_OUT_NS (500 * APPTAP_NSEC_PER_USEC)
 #define PROMPT_IN_NS (50 * APPTAP_NSEC_PER_USEC)
+/* Less than two processes need to hand a port over: one to wake, read and close, one to bind. */
+#define AT_ONCE_NS (25 * APPTAP_NSEC_PER_USEC)
+
+_Static_assert(PROMPT_IN_NS <= UINT16_MAX, "kept in sixteen bits");
 
 int apptap_owners_new(struct apptap_owners **out, size_t max_flows,
 		      const struct apptap_scope *scope, const struct apptap_deaths *deaths)
@@ -169,11 +173,15 @@ static bool widen_span(struct apptap_entry *e, const struct apptap_span *s)
 			return false;
 		if (old->uid == APPTAP_UID_NONE)
 			old->uid = s->uid;
+		old->ours |= s->ours;
 		if (s->has_isn) {
 			old->has_isn = true;
 			old->isn = s->isn;
 		}
-		old->from_ns = MIN(old->from_ns, s->from_ns);
+		if (s->from_ns < old->from_ns) {
+			old->from_ns = s->from_ns;
+			old->unsure_ns = s->unsure_ns;
+		}
 		old->to_ns = MAX(old->to_ns, s->to_ns);
 		return true;
 	}
@@ -187,7 +195,7 @@ static void add_evidence(struct apptap_owners *o, const struct apptap_flow *flow
 
 	if (!widen_span(e, span))
 		insert_span(e, span);
-	if (!e->ours && apptap_scope_has(o->scope, span->uid)) {
+	if (!e->ours && span->ours) {
 		uint32_t i = (uint32_t)(e - o->entries);
 
 		unlink_entry(o, i);
@@ -223,6 +231,17 @@ static uint64_t since(const struct apptap_sighting *s)
 	return s->asked_ns;
 }
 
+static bool is_ours(const struct apptap_owners *o, const struct apptap_sighting *s)
+{
+	return apptap_scope_owns(o->scope, s->uid, s->member);
+}
+
+/* Its user is known, and is none of the scope's; its cgroup, which would decide, is not. */
+static bool is_unsure(const struct apptap_owners *o, const struct apptap_sighting *s)
+{
+	return s->member == APPTAP_MEMBER_UNSURE && !apptap_scope_has(o->scope, s->uid);
+}
+
 void apptap_owners_foresee(struct apptap_owners *o, const struct apptap_sighting *s)
 {
 	struct apptap_socket_of *k = &o->sockets[s->cookie % APPTAP_COOKIES];
@@ -232,9 +251,10 @@ void apptap_owners_foresee(struct apptap_owners *o, const struct apptap_sighting
 	    (s->flow.proto != IPPROTO_TCP && s->flow.proto != IPPROTO_UDP))
 		return;
 	if (k->cookie != s->cookie)
-		*k = (struct apptap_socket_of){ s->cookie, s->asked_ns, s->uid };
+		*k = (struct apptap_socket_of){ s->cookie, s->asked_ns, s->uid, false };
 	k->first_ns = MIN(k->first_ns, since(s));
 	k->uid = s->uid;
+	k->ours = is_ours(o, s);
 }
 
 static void begin_connection(struct apptap_entry *e, uint64_t ts_ns, uint32_t seq)
@@ -258,11 +278,15 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 				    .to_ns = s->asked_ns,
 				    .isn = s->isn,
 				    .has_isn = s->is_syn,
-				    .uid = s->sight == APPTAP_SIGHT_OWNED ? s->uid
-									  : APPTAP_UID_NONE };
+				    .ours = s->sight == APPTAP_SIGHT_OWNED && is_ours(o, s),
+				    .uid = s->sight == APPTAP_SIGHT_OWNED && !is_unsure(o, s)
+						   ? s->uid
+						   : APPTAP_UID_NONE };
 	struct apptap_flow port;
 	struct apptap_entry *e;
 
+	if (!s->outgoing && s->asked_ns - span.from_ns > AT_ONCE_NS)
+		span.unsure_ns = (uint16_t)(s->asked_ns - span.from_ns); /* within PROMPT_IN_NS */
 	if (s->is_syn && s->pkt_ns) /* the ring may have lost it */
 		begin_connection(apptap_evidence_get(o, &s->flow), s->pkt_ns, s->isn);
 	if (s->sight == APPTAP_SIGHT_NONE) {
@@ -275,6 +299,9 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 			e->pending_first_ns = since(s);
 		e->pending_ns = s->asked_ns;
 		e->pending_uid = s->uid;
+		e->pending_ours = is_ours(o, s);
+		e->pending_certain = s->member == APPTAP_MEMBER_IN ||
+				     (s->member == APPTAP_MEMBER_OUT && !o->scope->uid_count);
 		return;
 	}
 	e = apptap_evidence_get(o, &s->flow);
@@ -284,7 +311,7 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 		return;
 	}
 	add_evidence(o, &s->flow, &span);
-	if (span.uid == APPTAP_UID_NONE)
+	if (span.uid == APPTAP_UID_NONE && !span.ours)
 		return;
 	apptap_owners_foresee(o, s);
 	apptap_evidence_port(&s->flow, &port);

@@ -4,8 +4,8 @@
 
 #include "tier/owners.h"
 
-#define APPTAP_SPANS 4
-#define APPTAP_GONES 4
+#define APPTAP_SPANS 8
+#define APPTAP_GONES 6
 #define APPTAP_COOKIES 65536 /* of which we remember whose socket it was */
 
 struct apptap_span {
@@ -14,6 +14,8 @@ struct apptap_span {
 	uint64_t to_ns;
 	uint32_t isn; /* of the connection that it is known to be about, if has_isn */
 	bool has_isn;
+	bool ours; /* the app's */
+	uint16_t unsure_ns; /* from from_ns on: the answer to what came in took so long */
 	uid_t uid; /* APPTAP_UID_NONE: there was a socket, its owner is forgotten */
 };
 
@@ -25,6 +27,8 @@ struct apptap_entry {
 	uint64_t pending_ns; /* TCP: when pending_uid's listener was seen to have it */
 	uint64_t pending_first_ns; /* and when for the first time */
 	uid_t pending_uid;
+	bool pending_ours;
+	bool pending_certain; /* whoever accepts it: its cgroup is its listener's */
 	uint32_t isn;
 	uint32_t next; /* in the bucket; NIL ends */
 	uint32_t older, newer;
@@ -38,6 +42,7 @@ struct apptap_socket_of {
 	uint64_t cookie;
 	uint64_t first_ns; /* when it was first seen to be there */
 	uid_t uid;
+	bool ours;
 };
 
 struct apptap_entry_list {

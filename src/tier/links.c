@@ -9,6 +9,8 @@
 
 #define LINKS_MAX 65536 /* a host of containers has thousands; a hostile namespace gets no more */
 #define ADDRS_MAX 65536
+/* Packets of an address that has gone may still be on their way to us; then it may be anybody's. */
+#define GONE_NS (5 * APPTAP_NSEC_PER_SEC)
 
 struct link {
 	int32_t ifindex;
@@ -20,14 +22,16 @@ struct link {
 struct addr {
 	struct apptap_addr addr;
 	int32_t ifindex;
+	uint64_t gone_ns; /* CLOCK_MONOTONIC; 0: it is there */
 };
 
 struct apptap_links {
 	struct apptap_nl nl; /* owned: multicast */
 	struct link *links; /* owned */
 	size_t link_count, link_room;
-	struct addr *addrs; /* owned */
+	struct addr *addrs; /* owned; by address, then interface */
 	size_t addr_count, addr_room;
+	uint64_t oldest_gone_ns; /* 0: all are there */
 	bool changed;
 	void (*gone)(void *arg, const char *name);
 	void *gone_arg;
@@ -120,13 +124,69 @@ static void take_link(struct apptap_links *l, const struct nlmsghdr *msg)
 	link->up = (info->ifi_flags & IFF_UP) != 0;
 }
 
+static int compare_addrs(const struct addr *a, const struct addr *b)
+{
+	int r = memcmp(&a->addr, &b->addr, sizeof(a->addr));
+
+	return r ? r : (a->ifindex > b->ifindex) - (a->ifindex < b->ifindex);
+}
+
+/* The first that is not before @key. */
+static size_t place_of(const struct apptap_links *l, const struct addr *key)
+{
+	size_t low = 0, high = l->addr_count;
+
+	while (low < high) {
+		size_t mid = (low + high) / 2;
+
+		if (compare_addrs(&l->addrs[mid], key) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+static void insert_addr(struct apptap_links *l, size_t place, const struct addr *new)
+{
+	struct addr *addrs =
+		grow(l->addrs, &l->addr_room, l->addr_count, sizeof(*addrs), ADDRS_MAX);
+
+	if (!addrs)
+		return;
+	l->addrs = addrs;
+	memmove(&addrs[place + 1], &addrs[place], (l->addr_count - place) * sizeof(*addrs));
+	addrs[place] = *new;
+	l->addr_count++;
+}
+
+void apptap_links_forget(struct apptap_links *l, uint64_t now_ns)
+{
+	size_t kept = 0;
+
+	if (!l->oldest_gone_ns || now_ns < l->oldest_gone_ns + GONE_NS)
+		return;
+	l->oldest_gone_ns = 0;
+	for (size_t i = 0; i < l->addr_count; i++) {
+		uint64_t gone_ns = l->addrs[i].gone_ns;
+
+		if (gone_ns && now_ns >= gone_ns + GONE_NS)
+			continue;
+		if (gone_ns && (!l->oldest_gone_ns || gone_ns < l->oldest_gone_ns))
+			l->oldest_gone_ns = gone_ns;
+		l->addrs[kept++] = l->addrs[i];
+	}
+	l->addr_count = kept;
+}
+
 static void take_addr(struct apptap_links *l, const struct nlmsghdr *msg)
 {
 	const struct ifaddrmsg *info = NLMSG_DATA(msg);
 	size_t want = info->ifa_family == AF_INET ? 4 : 16;
 	const struct rtattr *a;
 	struct addr new = { .ifindex = (int32_t)info->ifa_index };
-	struct addr *addrs;
+	size_t place;
+	bool there;
 
 	if (msg->nlmsg_len < NLMSG_LENGTH(sizeof(*info)) ||
 	    (info->ifa_family != AF_INET && info->ifa_family != AF_INET6))
@@ -138,20 +198,19 @@ static void take_addr(struct apptap_links *l, const struct nlmsghdr *msg)
 	if (!a || RTA_PAYLOAD(a) < want)
 		return;
 	apptap_addr_set(&new.addr, info->ifa_family, RTA_DATA(a));
-	for (size_t i = 0; i < l->addr_count; i++) {
-		if (l->addrs[i].ifindex != new.ifindex ||
-		    memcmp(&l->addrs[i].addr, &new.addr, sizeof(new.addr)) != 0)
-			continue;
-		/* One that has gone stays: its last packets are still on their way to us. */
-		return;
+	place = place_of(l, &new);
+	there = place < l->addr_count && compare_addrs(&l->addrs[place], &new) == 0;
+	if (msg->nlmsg_type == RTM_DELADDR) {
+		if (!there || l->addrs[place].gone_ns)
+			return;
+		l->addrs[place].gone_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+		if (!l->oldest_gone_ns)
+			l->oldest_gone_ns = l->addrs[place].gone_ns;
+	} else if (there) {
+		l->addrs[place].gone_ns = 0;
+	} else {
+		insert_addr(l, place, &new);
 	}
-	if (msg->nlmsg_type == RTM_DELADDR)
-		return;
-	addrs = grow(l->addrs, &l->addr_room, l->addr_count, sizeof(*addrs), ADDRS_MAX);
-	if (!addrs)
-		return;
-	l->addrs = addrs;
-	addrs[l->addr_count++] = new;
 }
 
 static int take(const struct nlmsghdr *msg, void *arg)
@@ -233,8 +292,12 @@ int apptap_links_read(struct apptap_links *l, void (*gone)(void *arg, const char
 	l->changed = false;
 	l->gone = gone;
 	l->gone_arg = arg;
+	apptap_links_forget(l, apptap_clock_ns(CLOCK_MONOTONIC));
 	if (apptap_nl_drain(&l->nl, take, l) ==
 	    -ENOBUFS) { /* some changes were lost: look afresh */
+		for (size_t i = 0; i < l->addr_count; i++)
+			l->addrs[i].gone_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+		l->oldest_gone_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 		list_all(l, RTM_GETLINK, NULL);
 		list_all(l, RTM_GETADDR, NULL);
 		l->changed = true;
@@ -259,10 +322,11 @@ int32_t apptap_links_index(const struct apptap_links *l, const char *name)
 
 bool apptap_links_has_addr(const struct apptap_links *l, const struct apptap_addr *a)
 {
+	struct addr key = { .addr = *a, .ifindex = INT32_MIN };
+	size_t place;
+
 	if (apptap_addr_is_loopback(a))
 		return true;
-	for (size_t i = 0; i < l->addr_count; i++)
-		if (memcmp(&l->addrs[i].addr, a, sizeof(*a)) == 0)
-			return true;
-	return false;
+	place = place_of(l, &key);
+	return place < l->addr_count && memcmp(&l->addrs[place].addr, a, sizeof(*a)) == 0;
 }

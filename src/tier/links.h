@@ -26,7 +26,10 @@ const char *apptap_links_name(const struct apptap_links *l, int32_t ifindex);
 /* -1: no interface has this name now. */
 int32_t apptap_links_index(const struct apptap_links *l, const char *name);
 
-/* Is @a an address of this machine? Loopback's are. */
+/* Is @a an address of this machine, or was it until a moment ago? Loopback's are. */
 bool apptap_links_has_addr(const struct apptap_links *l, const struct apptap_addr *a);
+
+/* Forgets the addresses that went 5 s before @now_ns (CLOCK_MONOTONIC), or earlier; read does. */
+void apptap_links_forget(struct apptap_links *l, uint64_t now_ns);
 
 #endif

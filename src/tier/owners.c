@@ -40,6 +40,8 @@
 /* Destroy events of UDP are told within 0.2 ms. (tests/kernel/diag_destroy.c) */
 #define UDP_DEATH_NS (2 * APPTAP_NSEC_PER_MSEC)
 #define SOON_NS (1 * APPTAP_NSEC_PER_MSEC)
+/* On a busy machine the answer to a packet that came in may take so long. */
+#define LATE_ANSWER_NS (250 * APPTAP_NSEC_PER_USEC)
 
 /* The last span that began by @ts_ns; -1: all began later, or there is none. */
 static int span_before(const struct apptap_entry *e, uint64_t ts_ns)
@@ -51,10 +53,11 @@ static int span_before(const struct apptap_entry *e, uint64_t ts_ns)
 	return i;
 }
 
-static enum apptap_verdict known(uid_t owner, uid_t *uid)
+static enum apptap_verdict known(const struct apptap_span *s, struct apptap_owner *owner)
 {
-	*uid = owner;
-	return owner == APPTAP_UID_NONE ? APPTAP_VERDICT_UNKNOWN : APPTAP_VERDICT_KNOWN;
+	*owner = (struct apptap_owner){ .uid = s->uid, .ours = s->ours };
+	return s->uid == APPTAP_UID_NONE && !s->ours ? APPTAP_VERDICT_UNKNOWN
+						     : APPTAP_VERDICT_KNOWN;
 }
 
 static bool fresh(uint64_t ts_ns, uint64_t now_ns, uint64_t limit_ns)
@@ -81,7 +84,6 @@ static enum apptap_verdict judge_absent(struct apptap_entry *e, bool outgoing, u
 static bool may_be_others(const struct apptap_owners *o, const struct apptap_entry *e,
 			  const struct apptap_span *s, uint64_t since_ns, uint64_t born_ns)
 {
-	bool ours = apptap_scope_has(o->scope, s->uid);
 	uint64_t cookies[APPTAP_DEATHS_A_PORT];
 	int n;
 
@@ -93,7 +95,7 @@ static bool may_be_others(const struct apptap_owners *o, const struct apptap_ent
 			continue;
 		if (!k)
 			return true;
-		if (k->first_ns <= born_ns && apptap_scope_has(o->scope, k->uid) != ours)
+		if (k->first_ns <= born_ns && k->ours != s->ours)
 			return true;
 	}
 	return n < 0;
@@ -117,10 +119,27 @@ static bool was_last(const struct apptap_owners *o, const struct apptap_entry *e
 	return false;
 }
 
+/*
+ * Had @next the flow at @ts_ns already, just before its first answer? It had, if @s before it was
+ * told dead by then, and no other socket has left the port between the packet and that answer.
+ */
+static bool has_taken_over(const struct apptap_owners *o, const struct apptap_entry *e,
+			   const uint64_t *gone_ns, const struct apptap_span *s,
+			   const struct apptap_span *next, uint64_t ts_ns)
+{
+	if (e->flow.proto != IPPROTO_UDP || next->from_ns > ts_ns + LATE_ANSWER_NS)
+		return false;
+	for (int i = 0; i < APPTAP_GONES; i++)
+		if (gone_ns[i] >= ts_ns && gone_ns[i] < next->from_ns)
+			return false;
+	return apptap_deaths_has(o->deaths, &e->flow, s->cookie) &&
+	       !may_be_others(o, e, next, ts_ns, next->from_ns);
+}
+
 /* No span holds @ts_ns, the nearest is @s: had anybody else the port between them? */
 static enum apptap_verdict judge_near(const struct apptap_owners *o, const struct apptap_entry *e,
 				      const struct apptap_span *s, uint64_t ts_ns, uint64_t now_ns,
-				      uid_t *uid)
+				      struct apptap_owner *owner)
 {
 	bool has_deaths = e->flow.proto == IPPROTO_TCP || e->flow.proto == IPPROTO_UDP;
 	uint64_t linger_ns = has_deaths ? LINGER_NS : LINGER_BLIND_NS;
@@ -136,65 +155,90 @@ static enum apptap_verdict judge_near(const struct apptap_owners *o, const struc
 	if (ts_ns > s->to_ns + linger_ns || (!has_deaths && s->from_ns > ts_ns + linger_ns) ||
 	    (has_deaths && may_be_others(o, e, s, MIN(ts_ns, s->to_ns), UINT64_MAX)))
 		return APPTAP_VERDICT_UNKNOWN;
-	return known(s->uid, uid);
+	return known(s, owner);
+}
+
+/*
+ * @s holds @ts_ns. Where it begins with what came in, a stranger may have got that, have closed,
+ * and have made room for our app before the answer: then its death was told shortly after.
+ */
+static enum apptap_verdict judge_within(const struct apptap_owners *o, const struct apptap_entry *e,
+					const struct apptap_span *s, uint64_t ts_ns,
+					uint64_t now_ns, struct apptap_owner *owner)
+{
+	uint64_t sure_ns = s->from_ns + s->unsure_ns;
+
+	if (s->ours && ts_ns < sure_ns && e->flow.proto == IPPROTO_UDP &&
+	    !apptap_deaths_blind(o->deaths)) {
+		if (fresh(ts_ns, now_ns, UDP_DEATH_NS))
+			return APPTAP_VERDICT_WAIT;
+		if (may_be_others(o, e, s, ts_ns, sure_ns))
+			return APPTAP_VERDICT_UNKNOWN;
+	}
+	return known(s, owner);
 }
 
 static enum apptap_verdict judge_spans(struct apptap_owners *o, struct apptap_entry *e,
 				       const uint64_t *gone_ns, uint64_t ts_ns, uint64_t now_ns,
-				       uid_t *uid)
+				       struct apptap_owner *owner)
 {
 	int i = span_before(e, ts_ns);
 	const struct apptap_span *s = i >= 0 ? &e->spans[i] : NULL;
 	const struct apptap_span *next = i + 1 < e->span_count ? &e->spans[i + 1] : NULL;
 
 	if (s && ts_ns <= s->to_ns)
-		return known(s->uid, uid);
+		return judge_within(o, e, s, ts_ns, now_ns, owner);
 	if (s && was_last(o, e, gone_ns, s, next, ts_ns)) {
 		if (fresh(ts_ns, now_ns, UDP_DEATH_NS))
 			return APPTAP_VERDICT_WAIT;
-		return known(s->uid, uid);
+		return known(s, owner);
 	}
 	if (s && next) {
 		/* It changed hands somewhere between; that matters only if one of them is ours. */
-		if (apptap_scope_has(o->scope, s->uid) != apptap_scope_has(o->scope, next->uid))
+		if (s->ours != next->ours) {
+			if (fresh(next->from_ns, now_ns, UDP_DEATH_NS))
+				return APPTAP_VERDICT_WAIT;
+			if (has_taken_over(o, e, gone_ns, s, next, ts_ns))
+				return known(next, owner);
 			return APPTAP_VERDICT_UNKNOWN;
+		}
 		/* Two of ours: a stranger may have had it for a moment between them. */
-		if (apptap_scope_has(o->scope, s->uid)) {
+		if (s->ours) {
 			if (fresh(next->from_ns, now_ns, GRACE_NS))
 				return APPTAP_VERDICT_WAIT;
 			if (may_be_others(o, e, s, s->to_ns, next->from_ns))
 				return APPTAP_VERDICT_UNKNOWN;
 		}
-		return known(s->uid, uid);
+		return known(s, owner);
 	}
 	if (next)
-		return judge_near(o, e, next, ts_ns, now_ns, uid);
+		return judge_near(o, e, next, ts_ns, now_ns, owner);
 	if (!s) /* not called without a span */
 		return APPTAP_VERDICT_UNKNOWN;
 	if (gone_ns[0] >= ts_ns)
-		return judge_near(o, e, s, ts_ns, now_ns, uid);
-	if (!apptap_scope_has(o->scope, s->uid) && ts_ns - s->to_ns < REASK_FOREIGN_NS &&
+		return judge_near(o, e, s, ts_ns, now_ns, owner);
+	if (!s->ours && ts_ns - s->to_ns < REASK_FOREIGN_NS &&
 	    !apptap_deaths_has(o->deaths, &e->flow, s->cookie))
-		return known(s->uid, uid);
+		return known(s, owner);
 	return APPTAP_VERDICT_ASK;
 }
 
 static enum apptap_verdict judge_datagram(struct apptap_owners *o, struct apptap_entry *e,
 					  bool outgoing, uint64_t ts_ns, uint64_t now_ns,
-					  uid_t *uid)
+					  struct apptap_owner *owner)
 {
 	const uint64_t *gone_ns = e->gone_ns;
 	struct apptap_flow port;
 	struct apptap_entry *p;
 
 	if (e->span_count)
-		return judge_spans(o, e, gone_ns, ts_ns, now_ns, uid);
+		return judge_spans(o, e, gone_ns, ts_ns, now_ns, owner);
 	if (gone_ns[0] < ts_ns)
 		return APPTAP_VERDICT_ASK;
 	apptap_evidence_port(&e->flow, &port);
 	p = apptap_evidence_find(o, &port);
 	if (p && p->span_count)
-		return judge_spans(o, p, gone_ns, ts_ns, now_ns, uid);
+		return judge_spans(o, p, gone_ns, ts_ns, now_ns, owner);
 	return judge_absent(e, outgoing, ts_ns, now_ns);
 }
 
@@ -215,15 +259,19 @@ static bool has_other_acceptor(struct apptap_owners *o, const struct apptap_entr
  * accepted is the listener's, unless others accept there too.
  */
 static enum apptap_verdict judge_pending(struct apptap_owners *o, struct apptap_entry *e,
-					 uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
+					 uint64_t ts_ns, uint64_t now_ns,
+					 struct apptap_owner *owner)
 {
 	bool gone = e->gone_ns[0] >= e->pending_ns;
 	struct apptap_span listener = { .from_ns = e->pending_first_ns,
 					.to_ns = e->pending_ns,
+					.ours = e->pending_ours,
 					.uid = e->pending_uid };
 
 	if (ts_ns + PENDING_SLACK_NS < e->pending_first_ns) /* it was there before the listener */
-		return judge_near(o, e, &listener, ts_ns, now_ns, uid);
+		return judge_near(o, e, &listener, ts_ns, now_ns, owner);
+	if (e->pending_certain)
+		return known(&listener, owner);
 	if (fresh(ts_ns, now_ns, gone ? GRACE_NS : ACCEPT_NS)) {
 		if (now_ns > e->pending_ns + ACCEPT_RETRY_NS && !gone)
 			return APPTAP_VERDICT_ASK;
@@ -233,7 +281,7 @@ static enum apptap_verdict judge_pending(struct apptap_owners *o, struct apptap_
 		return APPTAP_VERDICT_UNKNOWN;
 	if (ts_ns > e->pending_ns + ACCEPT_RETRY_NS && !gone && now_ns != UINT64_MAX)
 		return APPTAP_VERDICT_ASK;
-	return known(e->pending_uid, uid);
+	return known(&listener, owner);
 }
 
 /*
@@ -263,18 +311,18 @@ static int span_of_connection(const struct apptap_entry *e, uint64_t ts_ns)
 }
 
 /* One socket, another owner: it was given away (fchown) somewhere between two answers. */
-static enum apptap_verdict judge_given(const struct apptap_owners *o, const struct apptap_span *s,
-				       const struct apptap_span *next, uint64_t ts_ns, uid_t *uid)
+static enum apptap_verdict judge_given(const struct apptap_span *s, const struct apptap_span *next,
+				       uint64_t ts_ns, struct apptap_owner *owner)
 {
 	if (ts_ns + GIVEN_NS >= next->from_ns)
-		return known(next->uid, uid);
-	if (apptap_scope_has(o->scope, s->uid) != apptap_scope_has(o->scope, next->uid))
+		return known(next, owner);
+	if (s->ours != next->ours)
 		return APPTAP_VERDICT_UNKNOWN;
-	return known(s->uid, uid);
+	return known(s, owner);
 }
 
 static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct apptap_entry *e, bool outgoing,
-				     uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
+				     uint64_t ts_ns, uint64_t now_ns, struct apptap_owner *owner)
 {
 	const struct apptap_span *s;
 	const struct apptap_span *next;
@@ -282,12 +330,12 @@ static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct apptap_entr
 
 	i = span_of_connection(e, ts_ns);
 	if (i == -2) /* seen only later: accepted since, or it may be a later connection's */
-		return judge_near(o, e, &e->spans[e->span_count - 1], ts_ns, now_ns, uid);
+		return judge_near(o, e, &e->spans[e->span_count - 1], ts_ns, now_ns, owner);
 	if (i < 0 && ts_ns < e->syn_ns)
 		return APPTAP_VERDICT_UNKNOWN; /* what it belonged to is over */
 	if (i < 0) {
 		if (e->pending_ns)
-			return judge_pending(o, e, ts_ns, now_ns, uid);
+			return judge_pending(o, e, ts_ns, now_ns, owner);
 		if (e->gone_ns[0] < ts_ns)
 			return APPTAP_VERDICT_ASK;
 		/* Older than the capture, and not among the app's sockets at its start. */
@@ -301,22 +349,23 @@ static enum apptap_verdict judge_tcp(struct apptap_owners *o, struct apptap_entr
 		if (next && next->cookie != s->cookie)
 			return APPTAP_VERDICT_UNKNOWN;
 		return e->gone_ns[0] < ts_ns ? APPTAP_VERDICT_ASK
-					     : judge_near(o, e, s, ts_ns, now_ns, uid);
+					     : judge_near(o, e, s, ts_ns, now_ns, owner);
 	}
 	if (next && next->cookie == s->cookie && next->uid != s->uid && ts_ns > s->to_ns)
-		return judge_given(o, s, next, ts_ns, uid);
+		return judge_given(s, next, ts_ns, owner);
 	if (ts_ns > s->to_ns + REASK_NS && e->gone_ns[0] < ts_ns && i == e->span_count - 1)
 		return APPTAP_VERDICT_ASK;
-	return known(s->uid, uid);
+	return known(s, owner);
 }
 
 enum apptap_verdict apptap_owners_judge(struct apptap_owners *o, const struct apptap_flow *flow,
-					bool outgoing, uint64_t ts_ns, uint64_t now_ns, uid_t *uid)
+					bool outgoing, uint64_t ts_ns, uint64_t now_ns,
+					struct apptap_owner *owner)
 {
 	struct apptap_entry *e = apptap_evidence_get(o, flow);
 
-	*uid = APPTAP_UID_NONE;
+	*owner = (struct apptap_owner){ .uid = APPTAP_UID_NONE };
 	if (flow->proto == IPPROTO_TCP)
-		return judge_tcp(o, e, outgoing, ts_ns, now_ns, uid);
-	return judge_datagram(o, e, outgoing, ts_ns, now_ns, uid);
+		return judge_tcp(o, e, outgoing, ts_ns, now_ns, owner);
+	return judge_datagram(o, e, outgoing, ts_ns, now_ns, owner);
 }

@@ -9,8 +9,13 @@
 
 struct apptap_owners;
 
+struct apptap_owner {
+	uid_t uid; /* APPTAP_UID_NONE: the kernel has forgotten it, but not that it is ours */
+	bool ours; /* the app's */
+};
+
 enum apptap_verdict {
-	APPTAP_VERDICT_KNOWN, /* uid owned it */
+	APPTAP_VERDICT_KNOWN, /* the owner is known */
 	APPTAP_VERDICT_NOBODY, /* no socket of this machine had to do with it */
 	APPTAP_VERDICT_ASK, /* ask the kernel now, feed the answer, judge again */
 	APPTAP_VERDICT_WAIT, /* evidence is on its way: hold the packet, judge again in a moment */
@@ -42,9 +47,11 @@ void apptap_owners_warm(struct apptap_owners *o, uint64_t now_ns);
 
 /*
  * Whose was a packet of @flow at @ts_ns? @outgoing: its local end sent it. @now_ns: CLOCK_REALTIME;
- * UINT64_MAX: the capture ends, nothing more will come, decide on what is there.
+ * UINT64_MAX: the capture ends, nothing more will come, decide on what is there. KNOWN fills
+ * @owner.
  */
 enum apptap_verdict apptap_owners_judge(struct apptap_owners *o, const struct apptap_flow *flow,
-					bool outgoing, uint64_t ts_ns, uint64_t now_ns, uid_t *uid);
+					bool outgoing, uint64_t ts_ns, uint64_t now_ns,
+					struct apptap_owner *owner);
 
 #endif

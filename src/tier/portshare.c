@@ -64,7 +64,7 @@ static int take_owner(const struct apptap_sighting *s, void *arg)
 
 	if (!s->wildcard || s->sight != APPTAP_SIGHT_OWNED)
 		return 0;
-	if (apptap_scope_has(o->scope, s->uid))
+	if (apptap_scope_owns(o->scope, s->uid, s->member))
 		o->ours = true;
 	else
 		o->others = true;

@@ -223,6 +223,7 @@ static int match(const struct apptap_procnet_line *line, void *arg)
 		s->out->uid = APPTAP_UID_NONE;
 		return 0;
 	}
+	s->out->several = points == s->best && s->raw;
 	s->best = points;
 	s->out->cookie = line->inode;
 	s->out->uid = line->uid;

@@ -71,6 +71,7 @@ struct apptap_refused {
 	int cpu;
 	uid_t uids[APPTAP_SCOPE_UIDS_MAX];
 	size_t uid_count;
+	struct apptap_members *members; /* borrowed; NULL: a scope without cgroups */
 	pid_t pids[PIDS_MAX]; /* of the scope, the last one that had an answer first */
 	size_t pid_count;
 	uint64_t spent_ns; /* since window_ns */
@@ -110,6 +111,8 @@ static bool process_is_ours(const struct apptap_refused *r, const char *pid)
 	buf[n] = '\0';
 	/* The name stands in the first line, its newlines escaped: no name can forge this one. */
 	line = strstr(buf, "\nUid:");
+	if (apptap_members_process(r->members, pid))
+		return true;
 	return line && sscanf(line, "\nUid:\t%*u\t%*u\t%*u\t%u", &fsuid) == 1 &&
 	       is_ours(r, (uid_t)fsuid);
 }
@@ -345,6 +348,8 @@ static bool search(struct apptap_refused *r, struct apptap_sighting *s)
 		return false;
 	r->witnesses[r->next_witness++ % WITNESSES] = (struct witness){ s->cookie, s->flow.lport };
 	s->sight = APPTAP_SIGHT_OWNED;
+	/* Whose process has it, made it: a socket's own cgroup cannot be asked for any more. */
+	s->member = r->members ? APPTAP_MEMBER_IN : APPTAP_MEMBER_BY_UID;
 	s->asked_ns = apptap_clock_ns(CLOCK_REALTIME);
 	return true;
 }
@@ -368,7 +373,7 @@ static void *work(void *arg)
 }
 
 int apptap_refused_open(struct apptap_refused **out, int cpu, const struct apptap_scope *scope,
-			struct apptap_error *err)
+			struct apptap_members *members, struct apptap_error *err)
 {
 	struct apptap_refused *r = calloc(1, sizeof(*r));
 	int code;
@@ -376,6 +381,7 @@ int apptap_refused_open(struct apptap_refused **out, int cpu, const struct appta
 	if (!r)
 		return apptap_error_set(err, ENOMEM, "allocating a search for refused sockets");
 	r->cpu = cpu;
+	r->members = members;
 	sem_init(&r->waiting, 0, 0);
 	for (size_t i = 0; i < scope->uid_count; i++)
 		r->uids[r->uid_count++] = scope->uids[i].uid;

@@ -9,11 +9,11 @@ struct apptap_refused;
 
 /*
  * A thread on @cpu, of a priority above all ordinary ones and below the trigger's: what it looks
- * for must not run on, what asks it must not wait. @scope is copied: only its users' processes are
- * ever looked into.
+ * for must not run on, what asks it must not wait. @scope is copied, @members (may be NULL)
+ * borrowed: only processes of its users and cgroups are ever looked into.
  */
 int apptap_refused_open(struct apptap_refused **out, int cpu, const struct apptap_scope *scope,
-			struct apptap_error *err);
+			struct apptap_members *members, struct apptap_error *err);
 void apptap_refused_close(struct apptap_refused *r); /* NULL is fine */
 
 /*

@@ -154,6 +154,8 @@ bool apptap_ring_packet(struct apptap_ring *r, struct apptap_packet *pkt)
 									  : ETH_P_8021Q;
 	}
 	pkt->uid = APPTAP_UID_NONE;
+	pkt->pid = 0;
+	pkt->comm[0] = '\0';
 	return true;
 }
 

@@ -3,6 +3,7 @@
 #define APPTAP_TIER_SIGHTING_H
 
 #include "flow/flow.h"
+#include "scope/members.h"
 
 enum apptap_sight {
 	APPTAP_SIGHT_NONE, /* no socket has this flow */
@@ -19,9 +20,11 @@ struct apptap_sighting {
 	uint64_t cookie; /* the socket's, unique until reboot; an inode from /proc/net; 0: none */
 	uid_t uid; /* APPTAP_UID_NONE unless OWNED or PENDING */
 	enum apptap_sight sight;
+	enum apptap_member member; /* what the socket's cgroup says; of OWNED and PENDING */
 	bool is_syn;
 	bool outgoing; /* that packet was sent by the socket, not to it */
 	bool group; /* of a multicast or broadcast address: uid is one of the scope's if any is */
+	bool several; /* of one user's raw sockets: any of them may be the flow's */
 	bool wildcard; /* of a datagram socket: it is not connected, any peer's flow is its */
 };
 

@@ -23,7 +23,7 @@
 #include "tier/tier.h"
 #include "tier/trigger.h"
 
-#define RING_BYTES (128U << 20)
+#define RING_BYTES (64U << 20)
 #define HOLD_BYTES (8U << 20)
 #define HOLD_NS (150 * APPTAP_NSEC_PER_MSEC)
 #define HOLD_TICK_MS 4
@@ -40,6 +40,7 @@ struct sockdiag {
 	const struct apptap_scope *scope; /* borrowed */
 	struct apptap_tier_config cfg; /* interface names are our copies */
 	char **interfaces; /* owned */
+	struct apptap_members *members; /* owned; NULL: the scope has no cgroups */
 	struct apptap_diag *diag; /* owned, like all below */
 	struct apptap_links *links;
 	struct apptap_deaths *deaths;
@@ -414,6 +415,7 @@ static void sockdiag_close(struct apptap_tier *t)
 	apptap_deaths_free(s->deaths);
 	apptap_links_close(s->links);
 	apptap_diag_close(s->diag);
+	apptap_members_free(s->members);
 	for (size_t i = 0; i < s->cfg.interface_count; i++)
 		free(s->interfaces[i]);
 	free(s->interfaces);
@@ -484,7 +486,7 @@ static int open_witnesses(struct sockdiag *s, struct apptap_error *err)
 	}
 	apptap_filter_none(&f);
 	prog = apptap_filter_prog(&f);
-	r = apptap_trigger_open(&s->trigger, s->scope, &prog, &realtime, err);
+	r = apptap_trigger_open(&s->trigger, s->scope, s->members, &prog, &realtime, err);
 	if (r == 0)
 		r = watch(s, apptap_trigger_fd(s->trigger), err);
 	if (r == 0 && !realtime)
@@ -498,6 +500,10 @@ static int open_parts(struct sockdiag *s, const struct apptap_tier_config *cfg,
 {
 	int r = apptap_diag_open(&s->diag, err);
 
+	if (r == 0)
+		r = apptap_members_new(&s->members, s->scope, err);
+	if (r == 0)
+		r = apptap_diag_tell_members(s->diag, s->members, err);
 	if (r == 0)
 		r = apptap_links_open(&s->links, err);
 	if (r == 0)
@@ -565,6 +571,7 @@ static int sockdiag_open(struct apptap_tier **t, const struct apptap_tier_config
 const struct apptap_tier_ops apptap_tier_sockdiag = {
 	.name = "sockdiag",
 	.gist = "every packet, its owner asked of the kernel's socket table",
+	.scopes = APPTAP_TIER_CGROUPS,
 	.probe = apptap_sockdiag_probe,
 	.open = sockdiag_open,
 	.dispatch = sockdiag_dispatch,

@@ -11,6 +11,7 @@ const struct apptap_tier_ops *const apptap_tiers[] = {
 
 /* What does not keep every promise yet, for those who build it: never chosen, never offered. */
 static const struct apptap_tier_ops *const unfinished[] = {
+	&apptap_tier_bpf,
 	&apptap_tier_nflog,
 	NULL,
 };
@@ -26,11 +27,23 @@ const struct apptap_tier_ops *apptap_tier_find(const char *name)
 	return NULL;
 }
 
+static int check_scope(const struct apptap_tier_ops *ops, const struct apptap_scope *scope,
+		       struct apptap_error *err)
+{
+	if (scope->cgroup_count && !(ops->scopes & APPTAP_TIER_CGROUPS))
+		return apptap_error_say(err, ENOTSUP, "it cannot tell cgroups apart");
+	if (scope->process_count && !(ops->scopes & APPTAP_TIER_PROCESSES))
+		return apptap_error_say(err, ENOTSUP, "it cannot tell processes of one user apart");
+	return 0;
+}
+
 static int try_tier(struct apptap_tier **out, const struct apptap_tier_ops *ops,
 		    const struct apptap_tier_config *cfg, struct apptap_error *err)
 {
-	int r = ops->probe(err);
+	int r = check_scope(ops, cfg->scope, err);
 
+	if (r == 0 && !ops->open_proves)
+		r = ops->probe(err);
 	return r < 0 ? r : ops->open(out, cfg, err);
 }
 
@@ -52,8 +65,13 @@ static int open_best(struct apptap_tier **out, const struct apptap_tier_config *
 
 		why = (struct apptap_error){ 0 };
 		/* After the last there is no choice: opening it says as much as probing it. */
-		r = apptap_tiers[i + 1] ? try_tier(out, apptap_tiers[i], cfg, &why)
-					: apptap_tiers[i]->open(out, cfg, &why);
+		if (apptap_tiers[i + 1]) {
+			r = try_tier(out, apptap_tiers[i], cfg, &why);
+		} else {
+			r = check_scope(apptap_tiers[i], cfg->scope, &why);
+			if (r == 0)
+				r = apptap_tiers[i]->open(out, cfg, &why);
+		}
 		if (is_final(r)) {
 			if (r < 0)
 				*err = why;

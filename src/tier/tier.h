@@ -24,6 +24,8 @@ struct apptap_packet {
 	uint16_t vlan_tpid; /* 0: no tag; else 0x8100 or 0x88a8, and the tag below */
 	uint16_t vlan_tci;
 	uid_t uid; /* the owner that attribution found; APPTAP_UID_NONE in a whole-device capture */
+	pid_t pid; /* of the process that made the socket; 0: not known */
+	char comm[16]; /* its command when it did, raw; "": not known */
 };
 
 /* Where packets go. A negative return ends the capture with that error. */
@@ -63,9 +65,17 @@ struct apptap_tier {
 	int fd; /* readable when dispatch has work (an epoll descriptor); owned by the tier */
 };
 
+/* What a scope may hold beside UIDs: a tier says which of it, it can tell apart. */
+enum apptap_tier_scopes {
+	APPTAP_TIER_CGROUPS = 1 << 0,
+	APPTAP_TIER_PROCESSES = 1 << 1,
+};
+
 struct apptap_tier_ops {
 	const char *name; /* what follows --tier */
 	const char *gist; /* one line for --probe: how it scopes */
+	unsigned scopes; /* enum apptap_tier_scopes; another scope never reaches open */
+	bool open_proves; /* open does what probe does: no need to do it twice */
 	/* 0: works on this machine now, proven by a live packet. -errno: @err says why not. */
 	int (*probe)(struct apptap_error *err);
 	/* On return the next packet of the app would be captured. */
@@ -83,6 +93,7 @@ struct apptap_tier_ops {
 	void (*close)(struct apptap_tier *t); /* NULL is fine, so is a half-open one */
 };
 
+extern const struct apptap_tier_ops apptap_tier_bpf;
 extern const struct apptap_tier_ops apptap_tier_nflog;
 extern const struct apptap_tier_ops apptap_tier_sockdiag;
 
@@ -95,6 +106,7 @@ const struct apptap_tier_ops *apptap_tier_find(const char *name);
 /*
  * Opens a tier. "auto" (or NULL): the best that works. A name: that one; where it does not work,
  * sockdiag with a warning (@cfg->warn) that names what is missing.
+ * A tier that cannot tell such a scope apart (ops->scopes) counts as one that does not work.
  * Return 0, -ENOTSUP (no tier works: @err names each and its reason), -EINVAL (no such tier),
  * -ENODEV (an interface that is not there).
  */

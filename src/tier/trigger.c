@@ -262,7 +262,7 @@ static void *work(void *arg)
 {
 	struct worker *w = arg;
 	uint8_t packet[APPTAP_TRIGGER_SNAPLEN];
-	uint8_t control[128] __attribute__((aligned(sizeof(struct cmsghdr))));
+	uint8_t control[128] __attribute__((aligned(__alignof__(struct cmsghdr))));
 
 	pthread_cleanup_push(close_own, w);
 	for (;;) {
@@ -335,15 +335,18 @@ static int start_thread(struct worker *w, bool *realtime, struct apptap_error *e
 }
 
 static int open_worker(struct worker *w, const struct apptap_scope *scope,
-		       const struct sock_fprog *filter, struct apptap_error *err)
+		       struct apptap_members *members, const struct sock_fprog *filter,
+		       struct apptap_error *err)
 {
 	int r = apptap_diag_open(&w->diag, err);
 
 	w->scope = *scope;
 	if (r == 0)
+		r = apptap_diag_tell_members(w->diag, members, err);
+	if (r == 0)
 		r = open_socket(w, filter, err);
 	if (r == 0)
-		r = apptap_refused_open(&w->refused, w->cpu, scope, err);
+		r = apptap_refused_open(&w->refused, w->cpu, scope, members, err);
 	if (r < 0)
 		return r;
 	w->ports = calloc(65536, sizeof(*w->ports));
@@ -380,7 +383,8 @@ static int open_group(struct apptap_trigger *t, struct apptap_error *err)
 }
 
 int apptap_trigger_open(struct apptap_trigger **out, const struct apptap_scope *scope,
-			const struct sock_fprog *filter, bool *realtime, struct apptap_error *err)
+			struct apptap_members *members, const struct sock_fprog *filter,
+			bool *realtime, struct apptap_error *err)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
 	size_t count = cpus < 1 ? 1 : MIN((size_t)cpus, (size_t)CPUS_MAX);
@@ -401,7 +405,7 @@ int apptap_trigger_open(struct apptap_trigger **out, const struct apptap_scope *
 		t->workers[i].event = t->event;
 	}
 	for (size_t i = 0; r == 0 && i < count; i++)
-		r = open_worker(&t->workers[i], scope, filter, err);
+		r = open_worker(&t->workers[i], scope, members, filter, err);
 	if (r == 0)
 		r = open_group(t, err);
 	for (size_t i = 0; r == 0 && i < count; i++)

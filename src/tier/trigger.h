@@ -18,11 +18,13 @@ struct apptap_trigger_counters {
 };
 
 /*
- * One packet socket and one real-time thread a CPU; @scope is copied. @realtime says whether the
- * kernel allowed that priority: without it, sockets that close at once are mostly missed.
+ * One packet socket and one real-time thread a CPU; @scope is copied, @members (may be NULL)
+ * borrowed. @realtime says whether the kernel allowed that priority: without it, sockets that close
+ * at once are mostly missed.
  */
 int apptap_trigger_open(struct apptap_trigger **out, const struct apptap_scope *scope,
-			const struct sock_fprog *filter, bool *realtime, struct apptap_error *err);
+			struct apptap_members *members, const struct sock_fprog *filter,
+			bool *realtime, struct apptap_error *err);
 int apptap_trigger_filter(struct apptap_trigger *t, const struct sock_fprog *filter,
 			  struct apptap_error *err);
 

@@ -12,8 +12,9 @@
  *
  * Each side's first frame is HELLO. Its body is binary and never changes shape, so that two
  * versions that understand nothing else of each other can still say so. Then the host sends
- * COMMAND frames and the agent EVENT frames (JSON, message.h), CONNECTIONS (conn_record.h) and,
- * where the output file cannot be handed over, DATA: the bytes of the capture file. A stream is
+ * COMMAND frames and the agent EVENT frames (JSON, message.h), CONNECTIONS (conn_record.h), where
+ * they were asked for PACKETS (packet_record.h) and, where the output file cannot be handed over,
+ * DATA: the bytes of the capture file. A stream is
  * whole only when its DONE event has come and names as many bytes as were received: a transport
  * that is cut off may look just like one that ended.
  */
@@ -27,10 +28,15 @@ enum apptap_frame_type {
 	APPTAP_FRAME_EVENT = 3,
 	APPTAP_FRAME_CONNECTIONS = 4,
 	APPTAP_FRAME_DATA = 5,
+	APPTAP_FRAME_PACKETS = 6,
 };
 
 /* On DATA: the capture file, up to and with this frame, ends with a whole record. */
 #define APPTAP_FRAME_WHOLE 1u
+
+/* On CONNECTIONS: news while the capture runs, each as it is now; without, the final list. */
+#define APPTAP_FRAME_BEGUN 1u
+#define APPTAP_FRAME_ENDED 2u
 
 struct apptap_frame {
 	uint16_t type;

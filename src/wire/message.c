@@ -41,20 +41,32 @@ struct field {
 #member, FLAG, MEMBER(type, member), 0, false, NULL \
 	}
 
-static const char *const command_names[] = { "start", "stop", "probe", "cleanup", NULL };
-static const char *const event_names[] = { "ready", "status",  "warning", "error",
-					   "probe", "cleanup", "done",	  NULL };
+static const char *const command_names[] = { "start", "stop", "probe", "cleanup", "clock", NULL };
+static const char *const event_names[] = { "ready",   "status", "warning", "error", "probe",
+					   "cleanup", "done",	"clock",   NULL };
 static const char *const failure_names[] = { "none",	"other",       "usage",
 					     "no-tier", "reader-gone", NULL };
 
 static const struct field start_fields[] = {
 	TEXT_FIELD(struct apptap_start, name),
 	TEXT_FIELD(struct apptap_start, user),
+	TEXT_FIELD(struct apptap_start, android_user),
 	FLAG_FIELD(struct apptap_start, whole_device),
+	TEXT_FIELD(struct apptap_start, cgroup),
+	TEXT_FIELD(struct apptap_start, unit),
+	TEXT_FIELD(struct apptap_start, container),
+	OPTION_FIELD(struct apptap_start, command_pid, INT32_MAX),
+	FLAG_FIELD(struct apptap_start, tree),
+	TEXT_FIELD(struct apptap_start, scope),
+	TEXT_FIELD(struct apptap_start, netns),
+	FLAG_FIELD(struct apptap_start, plain),
 	TEXT_FIELD(struct apptap_start, breadth),
 	TEXT_FIELD(struct apptap_start, tier),
 	TEXT_FIELD(struct apptap_start, format),
 	FLAG_FIELD(struct apptap_start, stream),
+	FLAG_FIELD(struct apptap_start, no_file),
+	FLAG_FIELD(struct apptap_start, live_packets),
+	FLAG_FIELD(struct apptap_start, live_connections),
 	NUMBER_FIELD(struct apptap_start, snaplen_bytes, APPTAP_SNAPLEN_MAX),
 	OPTION_FIELD(struct apptap_start, ring_bytes, APPTAP_RING_BYTES_MAX),
 	OPTION_FIELD(struct apptap_start, nflog_group, UINT16_MAX),
@@ -76,6 +88,19 @@ static const struct field uid_fields[] = {
 	{ 0 },
 };
 
+static const struct field cgroup_fields[] = {
+	TEXT_FIELD(struct apptap_wire_cgroup, path),
+	TEXT_FIELD(struct apptap_wire_cgroup, why),
+	{ 0 },
+};
+
+static const struct field process_fields[] = {
+	NUMBER_FIELD(struct apptap_wire_process, pid, INT32_MAX),
+	FLAG_FIELD(struct apptap_wire_process, tree),
+	TEXT_FIELD(struct apptap_wire_process, why),
+	{ 0 },
+};
+
 #define COUNTER_FIELD(member) NUMBER_FIELD(struct apptap_wire_counters, member, INT64_MAX)
 
 static const struct field counter_fields[] = {
@@ -90,13 +115,14 @@ static const struct field counter_fields[] = {
 
 static const struct field error_fields[] = {
 	{ "failure", CHOICE, MEMBER(struct apptap_wire_error, failure), 0, true, failure_names },
+	OPTION_FIELD(struct apptap_wire_error, code, 4095),
 	TEXT_FIELD(struct apptap_wire_error, msg),
 	TEXT_FIELD(struct apptap_wire_error, hint),
 	{ 0 },
 };
 
 static const struct field warning_fields[] = {
-	{ "text", TEXT, 0, sizeof(((struct apptap_event *)0)->warning), 0, true, NULL },
+	{ "text", TEXT, 0, sizeof(((struct apptap_wire_event *)0)->warning), 0, true, NULL },
 	{ 0 },
 };
 
@@ -113,6 +139,17 @@ static const struct field cleanup_fields[] = {
 	NUMBER_FIELD(struct apptap_event_cleanup, processes_checked, INT64_MAX),
 	NUMBER_FIELD(struct apptap_event_cleanup, agents_ended, INT64_MAX),
 	NUMBER_FIELD(struct apptap_event_cleanup, agents_live, INT64_MAX),
+	OPTION_FIELD(struct apptap_event_cleanup, files_removed, INT64_MAX),
+	{ 0 },
+};
+
+static const struct field clock_fields[] = {
+	NUMBER_FIELD(struct apptap_event_clock, realtime_ns, INT64_MAX),
+	{ 0 },
+};
+
+static const struct field probe_fields[] = {
+	TEXT_FIELD(struct apptap_event_probe, system),
 	{ 0 },
 };
 
@@ -357,39 +394,56 @@ static void attach(json_t **object, const char *key, json_t *value)
 	}
 }
 
-int apptap_event_encode(const struct apptap_event *ev, char **out, struct apptap_error *err)
+static json_t *ready_to_json(const struct apptap_event_ready *ready)
+{
+	json_t *object = fields_to_json(ready_fields, ready);
+
+	attach(&object, "uids",
+	       list_to_json(uid_fields, ready->uids, sizeof(ready->uids[0]),
+			    MIN(ready->uid_count, APPTAP_WIRE_UIDS_MAX)));
+	attach(&object, "cgroups",
+	       list_to_json(cgroup_fields, ready->cgroups, sizeof(ready->cgroups[0]),
+			    MIN(ready->cgroup_count, APPTAP_WIRE_CGROUPS_MAX)));
+	attach(&object, "processes",
+	       list_to_json(process_fields, ready->processes, sizeof(ready->processes[0]),
+			    MIN(ready->process_count, APPTAP_WIRE_PROCESSES_MAX)));
+	return object;
+}
+
+int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct apptap_error *err)
 {
 	json_t *object = NULL;
 
 	switch (ev->type) {
-	case APPTAP_EVENT_READY:
-		object = fields_to_json(ready_fields, &ev->ready);
-		attach(&object, "uids",
-		       list_to_json(uid_fields, ev->ready.uids, sizeof(ev->ready.uids[0]),
-				    MIN(ev->ready.uid_count, APPTAP_WIRE_UIDS_MAX)));
+	case APPTAP_WIRE_EVENT_READY:
+	case APPTAP_WIRE_EVENT_SCOPE:
+		object = ready_to_json(&ev->ready);
 		break;
-	case APPTAP_EVENT_STATUS:
+	case APPTAP_WIRE_EVENT_STATUS:
 		object = fields_to_json(counter_fields, &ev->status);
 		break;
-	case APPTAP_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_WARNING:
 		object = fields_to_json(warning_fields, ev->warning);
 		break;
-	case APPTAP_EVENT_ERROR:
+	case APPTAP_WIRE_EVENT_ERROR:
 		object = fields_to_json(error_fields, &ev->error);
 		break;
-	case APPTAP_EVENT_PROBE:
-		object = json_object();
+	case APPTAP_WIRE_EVENT_PROBE:
+		object = fields_to_json(probe_fields, &ev->probe);
 		attach(&object, "tiers",
 		       list_to_json(probed_fields, ev->probe.tiers, sizeof(ev->probe.tiers[0]),
 				    MIN(ev->probe.tier_count, APPTAP_WIRE_TIERS_MAX)));
 		break;
-	case APPTAP_EVENT_CLEANUP:
+	case APPTAP_WIRE_EVENT_CLEANUP:
 		object = fields_to_json(cleanup_fields, &ev->cleanup);
 		break;
-	case APPTAP_EVENT_DONE:
+	case APPTAP_WIRE_EVENT_DONE:
 		object = fields_to_json(done_fields, &ev->done);
 		attach(&object, "counters", fields_to_json(counter_fields, &ev->done.counters));
 		attach(&object, "error", fields_to_json(error_fields, &ev->done.error));
+		break;
+	case APPTAP_WIRE_EVENT_CLOCK:
+		object = fields_to_json(clock_fields, &ev->clock);
 		break;
 	}
 	return print(object, event_names[ev->type], out, err);
@@ -425,31 +479,53 @@ int apptap_command_decode(struct apptap_view body, struct apptap_command *out,
 	return r;
 }
 
-static int event_from_json(const json_t *object, struct apptap_event *ev, struct apptap_error *err)
+static int ready_from_json(const json_t *object, struct apptap_event_ready *ready,
+			   struct apptap_error *err)
+{
+	int r = fields_from_json(ready_fields, object, ready, err);
+
+	if (r == 0)
+		r = list_from_json(uid_fields, json_object_get(object, "uids"), ready->uids,
+				   sizeof(ready->uids[0]), APPTAP_WIRE_UIDS_MAX, &ready->uid_count,
+				   err);
+	if (r == 0)
+		r = list_from_json(cgroup_fields, json_object_get(object, "cgroups"),
+				   ready->cgroups, sizeof(ready->cgroups[0]),
+				   APPTAP_WIRE_CGROUPS_MAX, &ready->cgroup_count, err);
+	if (r == 0)
+		r = list_from_json(process_fields, json_object_get(object, "processes"),
+				   ready->processes, sizeof(ready->processes[0]),
+				   APPTAP_WIRE_PROCESSES_MAX, &ready->process_count, err);
+	return r;
+}
+
+static int event_from_json(const json_t *object, struct apptap_wire_event *ev,
+			   struct apptap_error *err)
 {
 	int r;
 
 	switch (ev->type) {
-	case APPTAP_EVENT_READY:
-		r = fields_from_json(ready_fields, object, &ev->ready, err);
+	case APPTAP_WIRE_EVENT_READY:
+	case APPTAP_WIRE_EVENT_SCOPE:
+		return ready_from_json(object, &ev->ready, err);
+	case APPTAP_WIRE_EVENT_STATUS:
+		return fields_from_json(counter_fields, object, &ev->status, err);
+	case APPTAP_WIRE_EVENT_WARNING:
+		return fields_from_json(warning_fields, object, ev->warning, err);
+	case APPTAP_WIRE_EVENT_ERROR:
+		return fields_from_json(error_fields, object, &ev->error, err);
+	case APPTAP_WIRE_EVENT_PROBE:
+		r = fields_from_json(probe_fields, object, &ev->probe, err);
 		if (r < 0)
 			return r;
-		return list_from_json(uid_fields, json_object_get(object, "uids"), ev->ready.uids,
-				      sizeof(ev->ready.uids[0]), APPTAP_WIRE_UIDS_MAX,
-				      &ev->ready.uid_count, err);
-	case APPTAP_EVENT_STATUS:
-		return fields_from_json(counter_fields, object, &ev->status, err);
-	case APPTAP_EVENT_WARNING:
-		return fields_from_json(warning_fields, object, ev->warning, err);
-	case APPTAP_EVENT_ERROR:
-		return fields_from_json(error_fields, object, &ev->error, err);
-	case APPTAP_EVENT_PROBE:
 		return list_from_json(probed_fields, json_object_get(object, "tiers"),
 				      ev->probe.tiers, sizeof(ev->probe.tiers[0]),
 				      APPTAP_WIRE_TIERS_MAX, &ev->probe.tier_count, err);
-	case APPTAP_EVENT_CLEANUP:
+	case APPTAP_WIRE_EVENT_CLEANUP:
 		return fields_from_json(cleanup_fields, object, &ev->cleanup, err);
-	case APPTAP_EVENT_DONE:
+	case APPTAP_WIRE_EVENT_CLOCK:
+		return fields_from_json(clock_fields, object, &ev->clock, err);
+	case APPTAP_WIRE_EVENT_DONE:
 		break;
 	}
 	r = fields_from_json(done_fields, object, &ev->done, err);
@@ -462,7 +538,8 @@ static int event_from_json(const json_t *object, struct apptap_event *ev, struct
 				&ev->done.counters, err);
 }
 
-int apptap_event_decode(struct apptap_view body, struct apptap_event *out, struct apptap_error *err)
+int apptap_event_decode(struct apptap_view body, struct apptap_wire_event *out,
+			struct apptap_error *err)
 {
 	int type, r;
 	json_t *object = parse(body, event_names, &type, err);
@@ -470,7 +547,7 @@ int apptap_event_decode(struct apptap_view body, struct apptap_event *out, struc
 	if (!object)
 		return -EPROTO;
 	memset(out, 0, sizeof(*out));
-	out->type = (enum apptap_event_type)type;
+	out->type = (enum apptap_wire_event_type)type;
 	r = event_from_json(object, out, err);
 	json_decref(object);
 	return r;

@@ -9,6 +9,9 @@
 #define APPTAP_WIRE_INTERFACES_MAX 16u
 #define APPTAP_WIRE_TIERS_MAX 8u
 #define APPTAP_WIRE_NAME_BYTES 256u
+#define APPTAP_WIRE_PATH_BYTES 512u
+#define APPTAP_WIRE_CGROUPS_MAX 16u
+#define APPTAP_WIRE_PROCESSES_MAX 64u
 #define APPTAP_SNAPLEN_MAX 262144u
 #define APPTAP_RING_BYTES_MAX (1ull << 30)
 
@@ -17,19 +20,33 @@ enum apptap_command_type {
 	APPTAP_COMMAND_STOP,
 	APPTAP_COMMAND_PROBE,
 	APPTAP_COMMAND_CLEANUP,
+	APPTAP_COMMAND_CLOCK, /* answered at once: how far the clocks are apart */
 };
 
 /* Absent is "", 0, false: then the default holds. Exactly one way to name the target is used. */
 struct apptap_start {
 	char name[APPTAP_WIRE_NAME_BYTES]; /* process name, or a PID in digits */
 	char user[APPTAP_WIRE_NAME_BYTES];
+	char android_user[12]; /* of a package: a number, or "all" */
 	uint32_t uids[APPTAP_WIRE_UIDS_MAX];
 	uint32_t uid_count;
 	bool whole_device;
+	char cgroup[APPTAP_WIRE_PATH_BYTES]; /* of version 2: from its root, or where it is mounted
+					      */
+	char unit[APPTAP_WIRE_NAME_BYTES]; /* of systemd */
+	char container[APPTAP_WIRE_NAME_BYTES]; /* its id, or the beginning of it */
+	uint32_t command_pid; /* the host's child, which waits for READY to become the command */
+	bool tree; /* of a PID: with its descendants */
+	char scope[12]; /* of a PID: "uid" or "process" */
+	char netns[APPTAP_WIRE_PATH_BYTES]; /* a path, or a PID in digits; "": the target's own */
 	char breadth[24]; /* "app", "app+isolated", "app+isolated+dns" */
 	char tier[16]; /* "auto" or a tier's name */
 	char format[12]; /* "pcap", "pcap-nano", "pcapng" */
+	bool plain; /* pcapng: no comment on each packet */
 	bool stream; /* the file comes back in DATA frames; else its descriptor is sent along */
+	bool no_file; /* neither: nothing is written */
+	bool live_packets; /* each goes to the host in PACKETS frames, too */
+	bool live_connections; /* each goes to the host when it begins and when it ends, too */
 	uint32_t snaplen_bytes;
 	uint64_t ring_bytes;
 	uint32_t nflog_group; /* 0: the default */
@@ -44,14 +61,16 @@ struct apptap_command {
 	struct apptap_start start; /* of START */
 };
 
-enum apptap_event_type {
-	APPTAP_EVENT_READY,
-	APPTAP_EVENT_STATUS,
-	APPTAP_EVENT_WARNING,
-	APPTAP_EVENT_ERROR, /* the command failed; nothing is left of it */
-	APPTAP_EVENT_PROBE,
-	APPTAP_EVENT_CLEANUP,
-	APPTAP_EVENT_DONE,
+enum apptap_wire_event_type {
+	APPTAP_WIRE_EVENT_READY,
+	APPTAP_WIRE_EVENT_STATUS,
+	APPTAP_WIRE_EVENT_WARNING,
+	APPTAP_WIRE_EVENT_ERROR, /* the command failed; nothing is left of it */
+	APPTAP_WIRE_EVENT_PROBE,
+	APPTAP_WIRE_EVENT_CLEANUP,
+	APPTAP_WIRE_EVENT_DONE,
+	APPTAP_WIRE_EVENT_CLOCK,
+	APPTAP_WIRE_EVENT_SCOPE, /* like READY: the scope as it is now */
 };
 
 /* What sort of failure it was; the program turns it into its exit code. */
@@ -65,6 +84,7 @@ enum apptap_failure {
 
 struct apptap_wire_error {
 	enum apptap_failure failure;
+	uint32_t code; /* errno on the agent's side; 0: none fits */
 	char msg[512];
 	char hint[256];
 };
@@ -74,12 +94,27 @@ struct apptap_wire_uid {
 	char why[128];
 };
 
+struct apptap_wire_cgroup {
+	char path[APPTAP_WIRE_PATH_BYTES];
+	char why[128];
+};
+
+struct apptap_wire_process {
+	uint32_t pid;
+	bool tree;
+	char why[128];
+};
+
 struct apptap_event_ready {
 	char tier[16];
 	uint32_t linktype;
 	bool whole_device;
 	struct apptap_wire_uid uids[APPTAP_WIRE_UIDS_MAX];
 	uint32_t uid_count;
+	struct apptap_wire_cgroup cgroups[APPTAP_WIRE_CGROUPS_MAX];
+	uint32_t cgroup_count;
+	struct apptap_wire_process processes[APPTAP_WIRE_PROCESSES_MAX];
+	uint32_t process_count;
 };
 
 struct apptap_wire_counters {
@@ -109,12 +144,18 @@ struct apptap_wire_probed {
 struct apptap_event_probe {
 	struct apptap_wire_probed tiers[APPTAP_WIRE_TIERS_MAX];
 	uint32_t tier_count;
+	char system[160]; /* "Android 14 (API 34), Linux 6.1.75 aarch64" */
 };
 
 struct apptap_event_cleanup {
 	uint64_t processes_checked;
 	uint64_t agents_ended;
 	uint64_t agents_live; /* of captures that run now: left alone */
+	uint64_t files_removed; /* agents' programs and captures that were not fetched */
+};
+
+struct apptap_event_clock {
+	uint64_t realtime_ns; /* CLOCK_REALTIME of the agent's machine */
 };
 
 struct apptap_event_done {
@@ -125,16 +166,17 @@ struct apptap_event_done {
 	struct apptap_wire_error error;
 };
 
-struct apptap_event {
-	enum apptap_event_type type;
+struct apptap_wire_event {
+	enum apptap_wire_event_type type;
 	union {
-		struct apptap_event_ready ready;
+		struct apptap_event_ready ready; /* of SCOPE too */
 		struct apptap_wire_counters status;
 		char warning[512];
 		struct apptap_wire_error error;
 		struct apptap_event_probe probe;
 		struct apptap_event_cleanup cleanup;
 		struct apptap_event_done done;
+		struct apptap_event_clock clock;
 	};
 };
 
@@ -144,7 +186,7 @@ struct apptap_event {
  * say.
  */
 int apptap_command_encode(const struct apptap_command *cmd, char **out, struct apptap_error *err);
-int apptap_event_encode(const struct apptap_event *ev, char **out, struct apptap_error *err);
+int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct apptap_error *err);
 
 /*
  * From JSON. Types, ranges and lengths are checked, strings come out clean; keys not known are
@@ -152,7 +194,7 @@ int apptap_event_encode(const struct apptap_event *ev, char **out, struct apptap
  */
 int apptap_command_decode(struct apptap_view body, struct apptap_command *out,
 			  struct apptap_error *err);
-int apptap_event_decode(struct apptap_view body, struct apptap_event *out,
+int apptap_event_decode(struct apptap_view body, struct apptap_wire_event *out,
 			struct apptap_error *err);
 
 #endif

@@ -322,7 +322,7 @@ WORKLOADS = [
     Workload("loopback_udp", 320, recall=0.995, lasting=True),
     # UDP. A reply that comes while its port passes to the other user within some 100 us is nobody's
     # to tell (docs/attribution.md): 92-99.9 % here, depending on how fast the CPUs wake up.
-    Workload("port_reuse", 2000, solo="both", recall=0.9),
+    Workload("port_reuse", 2000, solo="both", recall=0.995),
     Workload("port_reuse_tcp", 200, solo="both"),
 ]
 for _i, _w in enumerate(WORKLOADS):
@@ -357,6 +357,8 @@ class Lab:
         self.nth = Lab.count
         self.names = {}
         self.programs, self.captures = [], []
+        # Role to cgroup: then both are of one UID, and only their cgroups tell them apart.
+        self.cgroups = {}
         self.folder = None
 
     def __enter__(self):
@@ -408,8 +410,9 @@ class Lab:
         self.captures.append(c)
         return c
 
-    def traffic(self, role, workload, *options):
-        return self.program(role, TRAFFIC, workload, *options)
+    def traffic(self, role, workload, *options, cgroup=None):
+        enter = ["sh", "-c", 'echo $$ >"$0/cgroup.procs"; exec "$@"', cgroup] if cgroup else []
+        return self.program(role, *enter, TRAFFIC, workload, *options)
 
     def hoard(self, count):
         """Opens that many sockets of the bystander's; they stay until the test ends."""
@@ -445,9 +448,10 @@ class Lab:
             if time.monotonic() > deadline:
                 raise LabError("a reference capture does not reach its file")
 
-    def apptap(self, *options, tier="sockdiag", name="out.pcapng", env=()):
+    def apptap(self, *options, tier="sockdiag", name="out.pcapng", env=(), target=None):
         path = self.file(name)
-        argv = ["env", *env, APPTAP, "--uid", str(truth.APP_UID), "--local", "--tier", tier, "-v",
+        target = target or ["--uid", str(truth.APP_UID)]
+        argv = ["env", *env, APPTAP, *target, "--local", "--tier", tier, "-v",
             "--json", "-o", path, *options]
         return self.capture(argv, path)
 
@@ -489,13 +493,14 @@ class Lab:
         for role, uid, base, peer, raw in sides:
             lo = base + w.slot * truth.SLOT
             other = truth.APP_UID + truth.BYSTANDER_UID - uid
-            options = [f"uid={uid}", f"other={other}", f"count={w.count}",
+            options = [f"uid={truth.APP_UID if self.cgroups else uid}", f"other={other}", f"count={w.count}",
                    f"ports={lo}-{lo + truth.SLOT - 1}", f"peer={peer + w.slot * truth.SLOT}"]
             if w.name == "raw":
                 options.append(f"port={raw}")
             if w.solo:
                 options.append(f"port={truth.SHARED_PORTS[0]}")
-            started.append((role, self.traffic("app", program, *options, *w.options)))
+            started.append((role, self.traffic("app", program, *options, *w.options,
+                                               cgroup=self.cgroups.get(role))))
         for _, p in started:
             p.line()
         for role, base in (("app far", 20000), ("bystander far", 30000)) if w.far else ():

@@ -28,14 +28,12 @@ pytestmark = program.here
 
 
 @pytest.mark.parametrize("args, message, hint", [
-    (["curl", "-o", "x.pcap"], "adb is not there yet", "--local"),
     (["curl", "--local"], "where the capture goes", "-o"),
     (["--local", "-o", "x.pcap"], "whose traffic", "--whole-device"),
     (["curl", "--local", "-o", "x.pcap", "--bogus"], "--bogus", "--help"),
     (["curl", "--local", "-o", "x.pcap", "-d", "soon"], "'soon'", "2.5"),
     (["curl", "--local", "-o", "x.pcap", "--tier", "nflog"], "not there yet", "sockdiag"),
     (["curl", "--local", "-o", "x.pcap", "--nflog-group", "3"], "not there yet", ""),
-    (["curl", "--device", "x", "-o", "x.pcap"], "adb is not there yet", "--local"),
     (["curl", "--local", "-o", "-", "--json"], "stdout", "-o FILE"),
 ])
 def test_usage_errors(net, args, message, hint):

@@ -4,7 +4,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct apptap_command cmd;
-	static struct apptap_event ev;
+	static struct apptap_wire_event ev;
 	struct apptap_view v = { data, size };
 	struct apptap_error err;
 	char *json = NULL;

@@ -153,7 +153,12 @@ void die(struct room *r, struct apptap_flow f, uint64_t cookie, uint64_t at)
 enum apptap_verdict judge(struct room *r, struct apptap_flow f, bool outgoing, uint64_t ts,
 			  uint64_t now, uid_t *uid)
 {
-	return apptap_owners_judge(r->owners, &f, outgoing, ns(ts), ns(now), uid);
+	struct apptap_owner owner;
+	enum apptap_verdict v =
+		apptap_owners_judge(r->owners, &f, outgoing, ns(ts), ns(now), &owner);
+
+	*uid = owner.uid;
+	return v;
 }
 
 static const char *const verdicts[] = {

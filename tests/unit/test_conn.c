@@ -109,6 +109,37 @@ static void test_both_directions_are_one(void **state)
 	apptap_conn_table_free(t);
 }
 
+static uint8_t news(struct apptap_conn_table *t, uint32_t flags, bool outgoing)
+{
+	const char *from = outgoing ? "10.0.0.1" : "10.0.0.2";
+	const char *to = outgoing ? "10.0.0.2" : "10.0.0.1";
+	struct apptap_dissect d = tcp(from, outgoing ? 4000 : 80, to, outgoing ? 80 : 4000, flags);
+	const struct apptap_conn *c = NULL;
+
+	apptap_conn_table_packet(t, &d, outgoing, 60, 1, APP, &c);
+	return c ? c->news : 0xff;
+}
+
+static void test_beginning_and_end_are_told_once(void **state)
+{
+	struct apptap_conn_table *t = new_table(10);
+
+	(void)state;
+	assert_int_equal(news(t, SYN, true), APPTAP_CONN_BEGAN);
+	assert_int_equal(news(t, SYN | ACK, false), 0);
+	assert_int_equal(news(t, FIN | ACK, true), 0);
+	assert_int_equal(news(t, FIN | ACK, true), 0); /* sent again: still one end's */
+	assert_int_equal(news(t, FIN | ACK, false), APPTAP_CONN_ENDED);
+	assert_int_equal(news(t, FIN | ACK, false), 0);
+	assert_int_equal(news(t, APPTAP_DIS_TCP_RST, true), 0); /* it had ended already */
+	assert_int_equal(news(t, SYN, true), APPTAP_CONN_BEGAN); /* the same ports anew */
+	assert_int_equal(news(t, APPTAP_DIS_TCP_RST, false), APPTAP_CONN_ENDED);
+	apptap_conn_table_free(t);
+	t = new_table(10);
+	assert_int_equal(news(t, APPTAP_DIS_TCP_RST, true), APPTAP_CONN_BEGAN | APPTAP_CONN_ENDED);
+	apptap_conn_table_free(t);
+}
+
 static void test_inbound_first(void **state)
 {
 	struct apptap_conn_table *t = new_table(10);
@@ -470,6 +501,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_both_directions_are_one),
+		cmocka_unit_test(test_beginning_and_end_are_told_once),
 		cmocka_unit_test(test_inbound_first),
 		cmocka_unit_test(test_what_sets_flows_apart),
 		cmocka_unit_test(test_loopback),

@@ -118,16 +118,35 @@ static void test_overflow_cannot_tell(void **state)
 {
 	struct apptap_flow f = flow(IPPROTO_UDP, 7000, 53);
 
-	for (uint64_t i = 1; i < APPTAP_DEATHS_A_PORT; i++)
+	for (uint64_t i = 1; i <= APPTAP_DEATHS_A_PORT; i++)
 		add(*state, f, i, 100 * i);
-	assert_since(*state, f, 100, APPTAP_DEATHS_A_PORT - 1);
-	add(*state, f, 99, 1000);
-	assert_since(*state, f, 100, -1); /* one more could have been before the first of them */
-	assert_since(*state, f, 101, APPTAP_DEATHS_A_PORT - 1);
-	add(*state, f, 100, 1001);
-	assert_since(*state, f, 200, -1);
-	assert_since(*state, f, 1000, 2);
+	assert_since(*state, f, 100, APPTAP_DEATHS_A_PORT);
+	add(*state, f, 99, 10000);
+	assert_since(*state, f, 100, -1); /* more than the answer has room for */
+	assert_since(*state, f, 101, APPTAP_DEATHS_A_PORT);
+	assert_true(apptap_deaths_has(*state, &f, 1));
+}
+
+/* So many elsewhere that the log has been written over: it says what it no longer knows. */
+static void test_log_goes_round(void **state)
+{
+	struct apptap_flow f = flow(IPPROTO_UDP, 7000, 53);
+	const uint64_t log = 1 << 18;
+
+	add(*state, f, 1, 100);
+	add(*state, f, 2, 200);
+	for (uint64_t i = 0; i < log - 1; i++)
+		add(*state, flow(IPPROTO_UDP, 7001, 53), 1000 + i, 300 + i);
+	assert_since(*state, f, 201, 0);
+	assert_since(*state, f, 200, -1); /* what is forgotten may be as young as the oldest kept */
 	assert_false(apptap_deaths_has(*state, &f, 1));
+	assert_true(apptap_deaths_has(*state, &f, 2));
+	add(*state, flow(IPPROTO_UDP, 7001, 53), 1, log + 300);
+	assert_since(*state, f, 301, 0);
+	assert_since(*state, f, 300, -1);
+	add(*state, f, 3, log + 400);
+	assert_since(*state, f, 302, 1);
+	assert_true(apptap_deaths_has(*state, &f, 3));
 }
 
 static void test_losses(void **state)
@@ -212,6 +231,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_protocols_apart, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tcp_by_flow, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overflow_cannot_tell, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_log_goes_round, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_losses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_kernel_tells, setup, teardown),
 	};

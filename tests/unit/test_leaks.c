@@ -189,6 +189,29 @@ static void leak_given_to_us(void **state)
 	say_owned(r, tcp(7000), 1, APP, NO_PACKET, MS(60)); /* given at 59 */
 	assert_sent_no_leak(r, tcp(7000), MS(20), MS(61));
 }
+/* A stranger gets a datagram and closes; the app takes the port before the question is answered. */
+static void leak_taken_over_before_a_prompt_answer(void **state)
+{
+	struct room *r = *state;
+	say(r, (struct word){ .flow = udp(7000),
+			      .sight = APPTAP_SIGHT_OWNED,
+			      .uid = APP,
+			      .cookie = 2,
+			      .pkt = MS(5),
+			      .asked = MS(5) + 40 });
+	assert_got(r, udp(7000), MS(5), MS(6), WAIT);
+	die(r, udp(7000), 1, MS(5) + 150);
+	assert_got_no_leak(r, udp(7000), MS(5), MS(60));
+	/* the same without a stranger is the app's */
+	say(r, (struct word){ .flow = udp(7001),
+			      .sight = APPTAP_SIGHT_OWNED,
+			      .uid = APP,
+			      .cookie = 3,
+			      .pkt = MS(5),
+			      .asked = MS(5) + 40 });
+	assert_got_by(r, udp(7001), MS(5), MS(60), APP);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,6 +227,7 @@ int main(void)
 		room_test(leak_inode_is_cookie),
 		room_test(leak_spans_overflow),
 		room_test(leak_given_to_us),
+		room_test(leak_taken_over_before_a_prompt_answer),
 		room_test(stuck_asking),
 		room_test(stuck_lost_syn),
 	};

@@ -151,6 +151,33 @@ static void test_addresses(void **state)
 	read_changes(r);
 }
 
+/* Packets of an address that has just gone may still be in the ring. */
+static void test_an_address_goes(void **state)
+{
+	struct room *r = *state;
+	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+
+	net_need_own();
+	net_ip("link add d0 type veth peer name peer0");
+	net_ip("addr add 192.0.2.1/24 dev d0");
+	net_ip("addr add 192.0.2.2/24 dev d0");
+	net_ip("addr add 192.0.2.3/24 dev d0");
+	read_changes(r);
+	net_ip("addr del 192.0.2.3/24 dev d0");
+	net_ip("addr del 192.0.2.2/24 dev d0");
+	read_changes(r);
+	apptap_links_forget(r->links, now_ns + 4 * APPTAP_NSEC_PER_SEC);
+	assert_true(has(r, "192.0.2.2"));
+	net_ip("addr add 192.0.2.3/24 dev d0");
+	read_changes(r);
+	apptap_links_forget(r->links, now_ns + 60 * APPTAP_NSEC_PER_SEC);
+	assert_true(has(r, "192.0.2.1"));
+	assert_false(has(r, "192.0.2.2"));
+	assert_true(has(r, "192.0.2.3")); /* it came back */
+	net_ip("link del d0");
+	read_changes(r);
+}
+
 /* More at once than the first room for them. */
 static void test_many(void **state)
 {
@@ -185,6 +212,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_come_and_go, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_renamed_and_back_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_address_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 	};
 

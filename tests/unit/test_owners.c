@@ -1,6 +1,7 @@
 /* test_owners.c - whose was a datagram: ports that change hands, sockets that are gone when asked
  */
 #include "owners_room.h"
+#include "tier/evidence.h"
 
 #include <netinet/in.h>
 
@@ -274,7 +275,7 @@ static void test_more_deaths_than_remembered(void **state)
 	struct room *r = *state;
 
 	say_owned(r, udp(7000), 1, APP, MS(1), MS(1) + 10);
-	for (uint64_t i = 0; i < APPTAP_DEATHS_A_PORT; i++)
+	for (uint64_t i = 0; i <= APPTAP_DEATHS_A_PORT; i++)
 		die(r, udp(7000), 1, MS(2) + i);
 	say_none(r, udp(7000), MS(6));
 	assert_got(r, udp(7000), MS(5), MS(60), UNKNOWN);
@@ -294,6 +295,51 @@ static void test_port_handed_over(void **state)
 	/* Once its answer is in, the end of the app's span is certain. */
 	say_owned(r, udp(7000), 1, APP, NO_PACKET, MS(4));
 	assert_got_by(r, udp(7000), MS(3), MS(60), APP);
+}
+
+/* What comes in before the new owner's first answer: his, if the old one was told dead by then. */
+static void test_port_taken_over_before_the_answer(void **state)
+{
+	struct room *r = *state;
+
+	say_owned(r, udp(7000), 1, STRANGER, MS(1), MS(1) + 10);
+	die(r, udp(7000), 1, MS(2));
+	say_owned(r, udp(7000), 2, APP, NO_PACKET, MS(3) + 80);
+	assert_got(r, udp(7000), MS(3), MS(4), WAIT);
+	assert_got_by(r, udp(7000), MS(3), MS(60), APP);
+	assert_got(r, udp(7000), MS(2) - 1, MS(60), UNKNOWN);
+}
+
+static void test_port_taken_over_at_an_unknown_time(void **state)
+{
+	struct room *r = *state;
+
+	/* told dead only after the packet: it may have got it */
+	say_owned(r, udp(7000), 1, STRANGER, MS(1), MS(1) + 10);
+	die(r, udp(7000), 1, MS(3) + 20);
+	say_owned(r, udp(7000), 2, APP, NO_PACKET, MS(3) + 80);
+	assert_got(r, udp(7000), MS(3), MS(60), UNKNOWN);
+	/* not told dead at all */
+	say_owned(r, udp(7001), 3, STRANGER, MS(1), MS(1) + 10);
+	say_owned(r, udp(7001), 4, APP, NO_PACKET, MS(3) + 80);
+	assert_got(r, udp(7001), MS(3), MS(60), UNKNOWN);
+	/* a third, that nobody asked about, left between them */
+	say_owned(r, udp(7002), 5, STRANGER, MS(1), MS(1) + 10);
+	die(r, udp(7002), 5, MS(2));
+	say_owned(r, udp(7002), 7, APP, NO_PACKET, MS(3) + 80);
+	die(r, udp(7002), 6, MS(3) + 60);
+	assert_got(r, udp(7002), MS(3), MS(60), UNKNOWN);
+	/* shortly before the answer nobody had it */
+	say_owned(r, udp(7004), 10, STRANGER, MS(1), MS(1) + 10);
+	die(r, udp(7004), 10, MS(2));
+	say_none(r, udp(7004), MS(3) + 30);
+	say_owned(r, udp(7004), 11, APP, NO_PACKET, MS(3) + 80);
+	assert_got_no_leak(r, udp(7004), MS(3), MS(60));
+	/* too long before the answer for that to be all that happened */
+	say_owned(r, udp(7003), 8, STRANGER, MS(1), MS(1) + 10);
+	die(r, udp(7003), 8, MS(2));
+	say_owned(r, udp(7003), 9, APP, NO_PACKET, MS(5));
+	assert_got(r, udp(7003), MS(3), MS(60), UNKNOWN);
 }
 
 static void test_port_taken_over_from_a_stranger(void **state)
@@ -374,7 +420,7 @@ static void test_many_owners_of_one_flow(void **state)
 		assert_sent_by(r, udp(7000), MS(i * 10), MS(i * 10) + 20, uid);
 	}
 	/* What no longer has a place is not guessed. */
-	for (uint64_t i = 0; i < 16; i++)
+	for (uint64_t i = 0; i < 20 - APPTAP_SPANS; i++)
 		assert_sent_no_leak(r, udp(7000), MS(i * 10), MS(400));
 	assert_sent_by(r, udp(7000), MS(180), MS(400), APP);
 	assert_sent_by(r, udp(7000), MS(190), MS(400), STRANGER);
@@ -503,6 +549,8 @@ int main(void)
 		room_test(test_lost_events_leave_nothing_certain),
 		room_test(test_more_deaths_than_remembered),
 		room_test(test_port_handed_over),
+		room_test(test_port_taken_over_before_the_answer),
+		room_test(test_port_taken_over_at_an_unknown_time),
 		room_test(test_port_taken_over_from_a_stranger),
 		room_test(test_between_users_of_one_scope),
 		room_test(test_between_strangers),

@@ -196,6 +196,14 @@ static void a_start_survives_the_wire(void **state)
 	cmd.start.stream = true;
 	strcpy(cmd.start.interfaces[0], "eth0");
 	cmd.start.interface_count = 1;
+	strcpy(cmd.start.cgroup, "/system.slice/a\\x2db.service");
+	strcpy(cmd.start.unit, "a-b.service");
+	strcpy(cmd.start.container, "4f1c");
+	strcpy(cmd.start.scope, "process");
+	strcpy(cmd.start.netns, "/run/netns/x");
+	cmd.start.command_pid = INT32_MAX;
+	cmd.start.tree = true;
+	cmd.start.plain = true;
 	len = apptap_command_encode(&cmd, &json, NULL);
 	assert_true(len > 0);
 	assert_int_equal(apptap_command_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
@@ -205,19 +213,49 @@ static void a_start_survives_the_wire(void **state)
 	free(json);
 }
 
-static void a_result_survives_the_wire(void **state)
+static void a_ready_survives_the_wire(void **state)
 {
-	static struct apptap_event ev, back;
+	static struct apptap_wire_event ev, back;
 	char *json;
 	int len;
 
 	(void)state;
-	ev.type = APPTAP_EVENT_DONE;
+	ev.type = APPTAP_WIRE_EVENT_READY;
+	strcpy(ev.ready.tier, "sockdiag");
+	ev.ready.linktype = 276;
+	ev.ready.uids[0].uid = 101;
+	strcpy(ev.ready.uids[0].why, "stub resolver");
+	ev.ready.uid_count = 1;
+	for (uint32_t i = 0; i < APPTAP_WIRE_CGROUPS_MAX; i++)
+		snprintf(ev.ready.cgroups[i].path, sizeof(ev.ready.cgroups[i].path), "/a/%u", i);
+	strcpy(ev.ready.cgroups[0].why, "unit a");
+	ev.ready.cgroup_count = APPTAP_WIRE_CGROUPS_MAX;
+	ev.ready.processes[0].pid = 4711;
+	ev.ready.processes[0].tree = true;
+	ev.ready.process_count = 1;
+	len = apptap_event_encode(&ev, &json, NULL);
+	assert_true(len > 0);
+	assert_int_equal(apptap_event_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
+					     &back, NULL),
+			 0);
+	assert_memory_equal(&ev, &back, sizeof(ev));
+	free(json);
+}
+
+static void a_result_survives_the_wire(void **state)
+{
+	static struct apptap_wire_event ev, back;
+	char *json;
+	int len;
+
+	(void)state;
+	ev.type = APPTAP_WIRE_EVENT_DONE;
 	strcpy(ev.done.reason, "failed");
 	ev.done.counters.packets = 123456789012ull;
 	ev.done.counters.lookups = 1;
 	ev.done.stream_bytes = 99;
 	ev.done.error.failure = APPTAP_FAILURE_READER_GONE;
+	ev.done.error.code = ENOSPC;
 	strcpy(ev.done.error.msg, "disk full");
 	len = apptap_event_encode(&ev, &json, NULL);
 	assert_true(len > 0);
@@ -302,6 +340,7 @@ int main(void)
 		cmocka_unit_test(a_greeting_is_told_from_noise_and_from_another_version),
 		cmocka_unit_test(a_connection_survives_the_wire),
 		cmocka_unit_test(a_start_survives_the_wire),
+		cmocka_unit_test(a_ready_survives_the_wire),
 		cmocka_unit_test(a_result_survives_the_wire),
 		cmocka_unit_test(a_bad_start_is_refused_and_a_newer_one_is_not),
 		cmocka_unit_test(text_of_others_cannot_move_the_cursor),

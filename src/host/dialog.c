@@ -1,8 +1,9 @@
-/* session.c - one conversation with an agent: start, ready, events, stop, result */
-#include "host/session.h"
+/* dialog.c - one conversation with an agent: start, ready, events, stop, result */
+#include "host/dialog.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -10,37 +11,42 @@
 #include "wire/frame.h"
 #include "wire/text.h"
 
+#define LINGER_MS 3000
+
 enum state { GREETING, IDLE, ASKED, RUNNING, OVER };
 
 static const char stop_command[] = "{\"type\":\"stop\"}";
+static const char clock_command[] = "{\"type\":\"clock\"}";
 
-struct apptap_session {
-	const struct apptap_executor_ops *executor;
-	struct apptap_session_handler h;
+struct apptap_dialog {
+	struct apptap_executor *executor; /* borrowed */
+	struct apptap_dialog_handler h;
 	struct apptap_child child; /* owned */
 	struct apptap_frame_reader *reader; /* owned */
 	struct apptap_output *output; /* borrowed; NULL until a capture starts */
-	struct apptap_event *event; /* owned; the one being decoded */
+	struct apptap_wire_event *event; /* owned; the one being decoded */
 	enum state state;
 	enum apptap_failure failure;
 	bool can_pass; /* the agent's stdin is the socket that we made */
 	bool stopping;
 	bool abandoned;
 	int status; /* of waitpid, once pid is -1 */
+	uint64_t asked_ns; /* CLOCK_REALTIME, when the agent was asked for its own */
+	struct apptap_clock_difference clock;
 	uint64_t received; /* bytes of DATA */
 	char line[512]; /* of the agent's stderr, so far */
 	size_t line_len;
 	char said[512]; /* its last whole line */
 };
 
-static int fail(struct apptap_session *s, enum apptap_failure failure, int r)
+static int fail(struct apptap_dialog *s, enum apptap_failure failure, int r)
 {
 	s->failure = failure;
 	s->state = OVER;
 	return r;
 }
 
-static void end_line(struct apptap_session *s)
+static void end_line(struct apptap_dialog *s)
 {
 	s->line[s->line_len] = '\0';
 	if (s->line_len) {
@@ -51,7 +57,7 @@ static void end_line(struct apptap_session *s)
 	s->line_len = 0;
 }
 
-static void read_log(struct apptap_session *s)
+static void read_log(struct apptap_dialog *s)
 {
 	char buf[1024];
 	ssize_t n;
@@ -70,14 +76,14 @@ static void read_log(struct apptap_session *s)
 	}
 }
 
-static int reader_gone(struct apptap_session *s, struct apptap_error *err)
+static int reader_gone(struct apptap_dialog *s, struct apptap_error *err)
 {
 	apptap_error_say(err, EPIPE, "the reader closed the stream");
 	return fail(s, APPTAP_FAILURE_READER_GONE, -EPIPE);
 }
 
 /* All of @body, waiting for a slow reader, with an ear for the owner meanwhile. */
-static int take_data(struct apptap_session *s, const struct apptap_frame *frame,
+static int take_data(struct apptap_dialog *s, const struct apptap_frame *frame,
 		     struct apptap_error *err)
 {
 	struct apptap_view v = frame->body;
@@ -109,16 +115,19 @@ static int take_data(struct apptap_session *s, const struct apptap_frame *frame,
 	return 0;
 }
 
-static int take_error(struct apptap_session *s, const struct apptap_wire_error *e,
+static int take_error(struct apptap_dialog *s, const struct apptap_wire_error *e,
 		      struct apptap_error *err)
 {
-	apptap_error_say(err, EIO, "%s", e->msg[0] ? e->msg : "the agent failed without a word");
+	int code = e->code ? (int)e->code : EIO;
+
+	apptap_error_say(err, code, "%s", e->msg[0] ? e->msg : "the agent failed without a word");
 	if (e->hint[0])
 		apptap_error_hint(err, "%s", e->hint);
-	return fail(s, e->failure == APPTAP_FAILURE_NONE ? APPTAP_FAILURE_OTHER : e->failure, -EIO);
+	return fail(s, e->failure == APPTAP_FAILURE_NONE ? APPTAP_FAILURE_OTHER : e->failure,
+		    -code);
 }
 
-static int take_done(struct apptap_session *s, const struct apptap_event_done *done,
+static int take_done(struct apptap_dialog *s, const struct apptap_event_done *done,
 		     struct apptap_error *err)
 {
 	s->state = OVER;
@@ -131,7 +140,20 @@ static int take_done(struct apptap_session *s, const struct apptap_event_done *d
 	return 0;
 }
 
-static int take_event(struct apptap_session *s, struct apptap_view body, struct apptap_error *err)
+/* The agent read its clock at some time between the question and now: in the middle, more or less.
+ */
+static void take_clock(struct apptap_dialog *s, uint64_t theirs_ns)
+{
+	uint64_t now = apptap_clock_ns(CLOCK_REALTIME);
+
+	s->clock.uncertain_ns = (now - s->asked_ns) / 2;
+	s->clock.ahead_ns = (int64_t)(theirs_ns - s->asked_ns - s->clock.uncertain_ns);
+	s->clock.known = true;
+	if (s->state == ASKED)
+		s->state = IDLE;
+}
+
+static int take_event(struct apptap_dialog *s, struct apptap_view body, struct apptap_error *err)
 {
 	int r = apptap_event_decode(body, s->event, err);
 
@@ -140,25 +162,29 @@ static int take_event(struct apptap_session *s, struct apptap_view body, struct 
 	if (s->h.event)
 		s->h.event(s->h.arg, s->event);
 	switch (s->event->type) {
-	case APPTAP_EVENT_READY:
+	case APPTAP_WIRE_EVENT_READY:
 		s->state = RUNNING;
 		return 0;
-	case APPTAP_EVENT_ERROR:
+	case APPTAP_WIRE_EVENT_ERROR:
 		return take_error(s, &s->event->error, err);
-	case APPTAP_EVENT_PROBE:
-	case APPTAP_EVENT_CLEANUP:
+	case APPTAP_WIRE_EVENT_PROBE:
+	case APPTAP_WIRE_EVENT_CLEANUP:
 		s->state = OVER;
 		return 0;
-	case APPTAP_EVENT_DONE:
+	case APPTAP_WIRE_EVENT_DONE:
 		return take_done(s, &s->event->done, err);
-	case APPTAP_EVENT_STATUS:
-	case APPTAP_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_CLOCK:
+		take_clock(s, s->event->clock.realtime_ns);
+		return 0;
+	case APPTAP_WIRE_EVENT_STATUS:
+	case APPTAP_WIRE_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_SCOPE:
 		break;
 	}
 	return 0;
 }
 
-static int take_hello(struct apptap_session *s, const struct apptap_frame *frame,
+static int take_hello(struct apptap_dialog *s, const struct apptap_frame *frame,
 		      struct apptap_error *err)
 {
 	struct apptap_hello hello;
@@ -175,12 +201,24 @@ static int take_hello(struct apptap_session *s, const struct apptap_frame *frame
 	return 0;
 }
 
-static int take_frame(struct apptap_session *s, const struct apptap_frame *frame,
-		      struct apptap_error *err)
+static int take_connections(struct apptap_dialog *s, const struct apptap_frame *frame,
+			    struct apptap_error *err)
 {
 	struct apptap_view v = frame->body;
 	struct apptap_conn_record record;
 
+	while (apptap_conn_record_take(&v, &record)) {
+		if (!frame->flags && s->h.connection)
+			s->h.connection(s->h.arg, &record);
+		else if (frame->flags && s->h.news)
+			s->h.news(s->h.arg, &record, frame->flags & APPTAP_FRAME_ENDED);
+	}
+	return v.left ? apptap_error_say(err, EPROTO, "the agent sent a damaged connection") : 0;
+}
+
+static int take_frame(struct apptap_dialog *s, const struct apptap_frame *frame,
+		      struct apptap_error *err)
+{
 	if (s->state == GREETING)
 		return take_hello(s, frame, err);
 	switch (frame->type) {
@@ -189,26 +227,36 @@ static int take_frame(struct apptap_session *s, const struct apptap_frame *frame
 	case APPTAP_FRAME_DATA:
 		return take_data(s, frame, err);
 	case APPTAP_FRAME_CONNECTIONS:
-		while (apptap_conn_record_take(&v, &record))
-			if (s->h.connection)
-				s->h.connection(s->h.arg, &record);
-		if (!v.left)
-			return 0;
+		return take_connections(s, frame, err);
+	case APPTAP_FRAME_PACKETS:
+		if (s->h.packets)
+			return s->h.packets(s->h.arg, frame->body, err);
 	}
 	return apptap_error_say(err, EPROTO, "the agent sent a frame that makes no sense (type %u)",
 				frame->type);
 }
 
-static void wait_child(struct apptap_session *s)
+/* An agent ends at once; what carries the link to another machine may hang with it. */
+static void wait_child(struct apptap_dialog *s)
 {
+	int left_ms = s->executor->is_remote ? LINGER_MS : -1;
+	pid_t r = 0;
+
 	if (s->child.pid > 0)
-		while (waitpid(s->child.pid, &s->status, 0) < 0 && errno == EINTR)
-			;
+		while ((r = waitpid(s->child.pid, &s->status, left_ms < 0 ? 0 : WNOHANG)) == 0 ||
+		       (r < 0 && errno == EINTR)) {
+			if (left_ms == 0)
+				kill(s->child.pid, SIGKILL);
+			if (left_ms >= 0) {
+				poll(NULL, 0, 1);
+				left_ms--;
+			}
+		}
 	s->child.pid = -1;
 }
 
 /* The agent's stream ended, and it should not have. */
-static int agent_gone(struct apptap_session *s, struct apptap_error *err)
+static int agent_gone(struct apptap_dialog *s, struct apptap_error *err)
 {
 	int r;
 
@@ -216,17 +264,20 @@ static int agent_gone(struct apptap_session *s, struct apptap_error *err)
 	if (s->child.err_fd >= 0)
 		read_log(s);
 	if (s->state == GREETING) {
-		r = s->executor->explain(s->status, s->said, err);
+		r = s->executor->ops->explain(s->executor, s->status, s->said, err);
 	} else {
 		if (s->output)
 			apptap_output_cut(s->output);
-		r = apptap_error_say(err, ECONNRESET, "the agent ended before it was done%s%s",
-				     s->said[0] ? ": " : "", s->said);
+		r = s->executor->ops->explain_lost
+			    ? s->executor->ops->explain_lost(s->executor, s->said, err)
+			    : apptap_error_say(err, ECONNRESET,
+					       "the agent ended before it was done%s%s",
+					       s->said[0] ? ": " : "", s->said);
 	}
 	return fail(s, APPTAP_FAILURE_OTHER, r);
 }
 
-static int read_frames(struct apptap_session *s, struct apptap_error *err)
+static int read_frames(struct apptap_dialog *s, struct apptap_error *err)
 {
 	struct apptap_frame frame;
 	size_t room;
@@ -248,7 +299,7 @@ static int read_frames(struct apptap_session *s, struct apptap_error *err)
 }
 
 /* Waits until something has happened, and deals with it. */
-static int pump(struct apptap_session *s, struct apptap_error *err)
+static int pump(struct apptap_dialog *s, struct apptap_error *err)
 {
 	bool watch = s->output && s->output->is_pipe; /* events 0: only when nobody reads it */
 	struct pollfd p[] = {
@@ -272,7 +323,7 @@ static int pump(struct apptap_session *s, struct apptap_error *err)
 }
 
 /* Pumps as long as the session is in @state. */
-static int pump_while(struct apptap_session *s, enum state state, struct apptap_error *err)
+static int pump_while(struct apptap_dialog *s, enum state state, struct apptap_error *err)
 {
 	int r = 0;
 
@@ -287,10 +338,19 @@ static int pump_while(struct apptap_session *s, enum state state, struct apptap_
 	return r;
 }
 
-int apptap_session_open(struct apptap_session **out, const struct apptap_executor_ops *executor,
-			const struct apptap_session_handler *h, struct apptap_error *err)
+static int ask_clock(struct apptap_dialog *s, struct apptap_error *err)
 {
-	struct apptap_session *s = calloc(1, sizeof(*s));
+	s->state = ASKED;
+	s->asked_ns = apptap_clock_ns(CLOCK_REALTIME);
+	apptap_frame_send(s->child.in_fd, APPTAP_FRAME_COMMAND, 0, clock_command,
+			  sizeof(clock_command) - 1, NULL);
+	return pump_while(s, ASKED, err);
+}
+
+int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *executor,
+		       const struct apptap_dialog_handler *h, struct apptap_error *err)
+{
+	struct apptap_dialog *s = calloc(1, sizeof(*s));
 	struct apptap_hello hello = {
 		.wire_version = APPTAP_WIRE_VERSION,
 		.pid = (uint32_t)getpid(),
@@ -311,13 +371,16 @@ int apptap_session_open(struct apptap_session **out, const struct apptap_executo
 		return apptap_error_set(err, ENOMEM, "allocating a session");
 	r = apptap_frame_reader_new(&s->reader, err);
 	if (r >= 0)
-		r = executor->spawn(&s->child, err);
+		r = executor->ops->spawn(executor, &s->child, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	apptap_hello_encode(&hello, body);
 	/* Whether it arrives is seen by whether an answer comes: a refusing sudo just ends. */
 	apptap_frame_send(s->child.in_fd, APPTAP_FRAME_HELLO, 0, body, sizeof(body), NULL);
-	return pump_while(s, GREETING, err);
+	r = pump_while(s, GREETING, err);
+	if (r >= 0 && executor->is_remote)
+		r = ask_clock(s, err);
+	return r;
 }
 
 /* One byte stream, and a descriptor beside its first byte. */
@@ -343,7 +406,7 @@ static int send_passing(int fd, const void *bytes, size_t len, int passed)
 	return sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)len ? 0 : -errno;
 }
 
-static int send_command(struct apptap_session *s, const struct apptap_command *cmd, int passed,
+static int send_command(struct apptap_dialog *s, const struct apptap_command *cmd, int passed,
 			struct apptap_error *err)
 {
 	uint8_t header[APPTAP_FRAME_HEADER_BYTES];
@@ -362,17 +425,18 @@ static int send_command(struct apptap_session *s, const struct apptap_command *c
 	return len < 0 ? apptap_error_set(err, -len, "sending a command to the agent") : 0;
 }
 
-int apptap_session_start(struct apptap_session *s, struct apptap_start *start,
-			 struct apptap_output *output, struct apptap_error *err)
+int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
+			struct apptap_output *output, struct apptap_error *err)
 {
 	struct apptap_command cmd = { .type = APPTAP_COMMAND_START };
 	int r;
 
 	s->output = output;
+	start->no_file = !output;
 	/* A pipe is written here: its reader may be slow, and the agent must not wait for it. */
-	start->stream = !s->can_pass || output->is_pipe;
+	start->stream = output && (!s->can_pass || output->is_pipe);
 	cmd.start = *start;
-	r = send_command(s, &cmd, start->stream ? -1 : output->fd, err);
+	r = send_command(s, &cmd, output && !start->stream ? output->fd : -1, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	s->state = ASKED;
@@ -382,8 +446,8 @@ int apptap_session_start(struct apptap_session *s, struct apptap_start *start,
 	return pump_while(s, ASKED, err);
 }
 
-int apptap_session_ask(struct apptap_session *s, enum apptap_command_type type,
-		       struct apptap_error *err)
+int apptap_dialog_ask(struct apptap_dialog *s, enum apptap_command_type type,
+		      struct apptap_error *err)
 {
 	struct apptap_command cmd = { .type = type };
 	int r = send_command(s, &cmd, -1, err);
@@ -394,12 +458,12 @@ int apptap_session_ask(struct apptap_session *s, enum apptap_command_type type,
 	return pump_while(s, ASKED, err);
 }
 
-int apptap_session_run(struct apptap_session *s, struct apptap_error *err)
+int apptap_dialog_run(struct apptap_dialog *s, struct apptap_error *err)
 {
 	return pump_while(s, RUNNING, err);
 }
 
-void apptap_session_stop(struct apptap_session *s)
+void apptap_dialog_stop(struct apptap_dialog *s)
 {
 	if (s->stopping)
 		return;
@@ -409,17 +473,22 @@ void apptap_session_stop(struct apptap_session *s)
 				  sizeof(stop_command) - 1, NULL);
 }
 
-void apptap_session_abandon(struct apptap_session *s)
+void apptap_dialog_abandon(struct apptap_dialog *s)
 {
 	s->abandoned = true;
 }
 
-enum apptap_failure apptap_session_failure(const struct apptap_session *s)
+struct apptap_clock_difference apptap_dialog_clock(const struct apptap_dialog *s)
+{
+	return s->clock;
+}
+
+enum apptap_failure apptap_dialog_failure(const struct apptap_dialog *s)
 {
 	return s->failure;
 }
 
-void apptap_session_close(struct apptap_session *s)
+void apptap_dialog_close(struct apptap_dialog *s)
 {
 	if (!s)
 		return;

@@ -1,0 +1,529 @@
+/* apptap.h - capture the network traffic of one application, and nothing of any other */
+#ifndef APPTAP_APPTAP_H
+#define APPTAP_APPTAP_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * How it works. A session captures on some machine (by default this one) in a process of its own
+ * there, the agent, which has root's rights: the caller needs none. Each session has a thread of
+ * its own here; callbacks run in it, one at a time. The library has no globals, installs no signal
+ * handler, never exits, and writes nothing to stdout or stderr.
+ *
+ *	struct apptap_options o = { .size = sizeof(o), .user = "www-data", .output = "web.pcapng" };
+ *	struct apptap_error err;
+ *	struct apptap_session *s;
+ *	const struct apptap_result *result;
+ *
+ *	if (apptap_session_new(&s, &o, &err) < 0 || apptap_session_start(s, &err) < 0)
+ *		...	err.msg says what failed, err.hint what to try
+ *	...		the next packet of www-data is captured
+ *	apptap_session_stop(s, &result, &err);
+ *	apptap_session_free(s);
+ *
+ * Conventions. A function returns 0 or a count on success and -errno on failure. Times are in
+ * nanoseconds of CLOCK_REALTIME of the machine that is captured on. Texts are UTF-8 without control
+ * characters, whatever an app called itself. A structure that the caller fills starts with its own
+ * size and may be zero otherwise: zero is the default. Structures that the library fills may grow
+ * at their end; those that stand in arrays keep their size for as long as the soname does.
+ */
+
+#ifndef APPTAP_API
+#if defined(__GNUC__)
+#define APPTAP_API __attribute__((visibility("default")))
+#else
+#define APPTAP_API
+#endif
+#endif
+
+#ifndef APPTAP_UID_NONE
+#define APPTAP_UID_NONE ((uint32_t)-1) /* no owner is known; never a user's number */
+#endif
+
+#define APPTAP_LINKTYPE_LINUX_SLL2 276 /* of every packet and file: www.tcpdump.org/linktypes */
+
+/* Names that options take and results give. */
+#define APPTAP_TIER_AUTO "auto" /* the best that works there */
+#define APPTAP_TIER_BPF "bpf" /* eBPF decides in the kernel */
+#define APPTAP_TIER_NFLOG "nflog" /* netfilter decides in the kernel */
+#define APPTAP_TIER_SOCKDIAG "sockdiag" /* the kernel's socket table, asked packet by packet */
+
+#define APPTAP_BREADTH_APP "app" /* the app's user ID alone */
+#define APPTAP_BREADTH_ISOLATED "app+isolated" /* and its isolated processes (Android) */
+#define APPTAP_BREADTH_DNS "app+isolated+dns" /* and the resolver; the default */
+
+#define APPTAP_FORMAT_PCAP "pcap" /* microseconds */
+#define APPTAP_FORMAT_PCAP_NANO "pcap-nano"
+#define APPTAP_FORMAT_PCAPNG "pcapng" /* nanoseconds, interface names, totals */
+
+/**
+ * struct apptap_error - what failed, and what to try
+ * @code:	Positive errno; 0 while nothing has failed
+ * @msg:	A sentence for the user, without a line break
+ * @hint:	What to try; may be empty
+ *
+ * Every function that takes one fills it on failure alone, and takes NULL as well.
+ */
+#ifndef APPTAP_ERROR_DEFINED
+#define APPTAP_ERROR_DEFINED
+struct apptap_error {
+	int code;
+	char msg[512];
+	char hint[256];
+};
+#endif
+
+/**
+ * struct apptap_packet - one packet, as a callback or apptap_session_read() delivers it
+ * @data:	The packet with its link-layer header of type linktype; borrowed until the callback
+ *		returns, or until the next read
+ * @len:	Bytes at data
+ * @wire_len:	Bytes the whole packet has, link-layer header included; more than len where the
+ *		snapshot length cut it
+ * @network:	Where in data the network layer begins: data + network is the IP header
+ * @protocol:	EtherType of the network layer: 0x0800, 0x86dd; others in a whole-device capture
+ * @ts_ns:	When it passed
+ * @uid:	Its owner; APPTAP_UID_NONE where none was sought (whole-device)
+ * @direction:	APPTAP_IN or APPTAP_OUT, seen from the machine
+ * @linktype:	APPTAP_LINKTYPE_LINUX_SLL2
+ * @ifindex:	The interface's index
+ * @interface:	Its name, or "" where it is not known; borrowed as data is
+ * @command:	The command that made the socket, as far as the tier knows it; else "". Borrowed
+ * @pid:	Its process; 0 where it is not known
+ */
+struct apptap_packet {
+	const uint8_t *data;
+	uint32_t len;
+	uint32_t wire_len;
+	uint64_t ts_ns;
+	uint32_t network;
+	uint32_t uid;
+	uint16_t protocol;
+	uint8_t direction;
+	uint8_t zero;
+	uint16_t linktype;
+	uint16_t zero2;
+	int32_t ifindex;
+	uint32_t pid;
+	const char *interface;
+	const char *command;
+	uint64_t reserved[2];
+};
+
+enum apptap_direction { APPTAP_IN = 1, APPTAP_OUT = 2 };
+
+/**
+ * struct apptap_connection - what was seen of one connection of the app
+ * @family:	4 or 6: of IP
+ * @protocol:	IPPROTO_TCP, IPPROTO_UDP, ...
+ * @tcp_flags:	The enum apptap_tcp_seen of both ends
+ * @local_port:	The app's port; 0 for protocols without. An ICMP echo's identifier is in both
+ * @remote_port: The other end's
+ * @uid:	Owner; APPTAP_UID_NONE where it is not known
+ * @local:	The app's address, network order; IPv4 in the first four bytes
+ * @remote:	The other end's
+ * @first_ns:	Time of the first packet
+ * @last_ns:	Time of the last one so far
+ * @packets_out, @packets_in:	Packets that the app sent and got
+ * @bytes_out, @bytes_in:	Their bytes on the wire, from the network header on
+ * @local_text, @remote_text:	The addresses in words: "192.0.2.1", "2001:db8::1"
+ * @community_id: Community ID v1 with seed 0, "1:LQU9qZlK+B5F3KDmev6m5PMibrg="; "" for ICMP other
+ *		than echo, whose kind is not kept
+ */
+struct apptap_connection {
+	uint8_t family;
+	uint8_t protocol;
+	uint8_t tcp_flags;
+	uint8_t zero;
+	uint16_t local_port;
+	uint16_t remote_port;
+	uint32_t uid;
+	uint32_t zero2;
+	uint8_t local[16];
+	uint8_t remote[16];
+	uint64_t first_ns;
+	uint64_t last_ns;
+	uint64_t packets_out;
+	uint64_t packets_in;
+	uint64_t bytes_out;
+	uint64_t bytes_in;
+	char local_text[48];
+	char remote_text[48];
+	char community_id[32];
+	uint64_t reserved[4];
+};
+
+enum apptap_tcp_seen { APPTAP_SEEN_SYN = 1, APPTAP_SEEN_FIN = 2, APPTAP_SEEN_RST = 4 };
+
+/**
+ * struct apptap_uid - a user ID that is captured
+ * @uid:	The number
+ * @why:	Why it is: "process 812 (curl)", "user www-data", "stub resolver 127.0.0.53:53"
+ */
+struct apptap_uid {
+	uint32_t uid;
+	uint32_t zero;
+	const char *why;
+};
+
+/**
+ * struct apptap_counters - what a capture has done so far
+ * @elapsed_ms:	Since it was ready
+ * @packets:	Whole records in the file
+ * @bytes:	Of the file
+ * @connections: Seen ever; may be more than a result lists
+ * @seen:	Packets that the tier looked at
+ * @kept:	Of those: the app's
+ * @kept_bytes:	Their length on the wire
+ * @foreign:	Of others: left out
+ * @not_ip:	ARP and kin, which no socket owns: left out
+ * @unattributed: The kernel did not say whose they are: left out
+ * @held:	Waiting for an owner at this moment
+ * @dropped_kernel: Lost before anybody could look, whosever they were
+ * @lookups:	Questions asked of the kernel
+ */
+struct apptap_counters {
+	uint64_t elapsed_ms;
+	uint64_t packets;
+	uint64_t bytes;
+	uint64_t connections;
+	uint64_t seen;
+	uint64_t kept;
+	uint64_t kept_bytes;
+	uint64_t foreign;
+	uint64_t not_ip;
+	uint64_t unattributed;
+	uint64_t held;
+	uint64_t dropped_kernel;
+	uint64_t lookups;
+};
+
+enum apptap_event_type {
+	APPTAP_EVENT_READY = 1, /* capturing: tier, uids */
+	APPTAP_EVENT_STATUS = 2, /* four times a second: counters */
+	APPTAP_EVENT_WARNING = 3, /* text: a sentence for the user */
+	APPTAP_EVENT_DROP = 4, /* the kernel lost packets since the last such event: count */
+	APPTAP_EVENT_SCOPE = 5, /* the app's user IDs have changed: uids, all of them */
+	APPTAP_EVENT_CONNECTION_NEW = 6, /* its first packet passed: connection */
+	APPTAP_EVENT_CONNECTION_CLOSED = 7, /* TCP: an RST, or both FINs, passed: connection */
+	APPTAP_EVENT_LOG = 8, /* text: what the agent says for those who look closely */
+};
+
+/**
+ * struct apptap_event - something happened; what the type does not name is NULL or 0
+ *
+ * All of it is borrowed until the callback returns. Types may be added: pass over unknown ones.
+ */
+struct apptap_event {
+	uint32_t type;
+	uint32_t zero;
+	uint64_t count;
+	const char *text;
+	const char *tier;
+	const struct apptap_uid *uids;
+	size_t uid_count;
+	const struct apptap_counters *counters;
+	const struct apptap_connection *connection;
+};
+
+/**
+ * typedef apptap_packet_fn - takes a packet
+ * @arg:	The options' callback_arg
+ * @pkt:	Borrowed, with its bytes, until the return
+ *
+ * Runs in the session's thread. While it runs nothing else is delivered; the kernel buffers, then
+ * counts what it drops. It may call apptap_session_interrupt() and nothing else of this session.
+ * Return: 0 goes on, anything else ends the capture as apptap_session_interrupt() does.
+ */
+typedef int (*apptap_packet_fn)(void *arg, const struct apptap_packet *pkt);
+
+/** typedef apptap_event_fn - takes an event, under the same rules */
+typedef void (*apptap_event_fn)(void *arg, const struct apptap_event *ev);
+
+/**
+ * struct apptap_options - what to capture, where, how, into what; strings are copied by the callee
+ *
+ * Whose traffic: exactly one of these.
+ * @target:	As the program takes it: a process name, or a PID in digits
+ * @pid:	A process: everything of its user ID, for that is what the kernel knows
+ * @user:	A user's name
+ * @uids:	uid_count user IDs, at most 256
+ * @whole_device: Not 0: everybody's, without a filter
+ * @breadth:	An APPTAP_BREADTH_*; NULL: with the resolver
+ *
+ * Where. All zero: this machine, as root directly, else by `sudo -n`.
+ * @agent:	Path of the program apptap that is run as the agent; NULL: $APPTAP_AGENT (not in a
+ *		setuid program), else the one installed with the library
+ * @sudo:	How to become root here: an enum apptap_sudo
+ *
+ * How.
+ * @tier:	An APPTAP_TIER_*; NULL: auto. One that does not work there gives way to sockdiag,
+ *and a warning says so
+ * @nflog_group: For the tier nflog; 0: its default
+ * @interfaces:	interface_count names, at most 16; 0: all of them
+ * @snaplen:	Bytes kept of each packet, from the network header on; 0: all
+ * @buffer_bytes: Packet buffer in the kernel; 0: the tier's default
+ *
+ * Into what: any of output, packet, read_packets; a capture for its events alone needs none.
+ * @output:	Path of the capture file, made with the caller's rights and mode 0600; "-" is
+ *stdout. In folders where everybody may write, no symbolic link is followed
+ * @output_fd:	A descriptor instead, which stays the caller's; 0: none (stdin cannot be one).
+ *		A pipe ends the capture when its reader goes
+ * @format:	An APPTAP_FORMAT_*; NULL: pcapng where output ends so, else pcap
+ * @packet:	Called for every packet
+ * @read_packets: Not 0: packets are fetched with apptap_session_read()
+ * @event:	Called for what happens
+ * @events_of_connections: Not 0: CONNECTION_NEW and CONNECTION_CLOSED too
+ * @callback_arg: For packet and event; must live as long as the session
+ *
+ * How long: 0 is without end.
+ * @duration_ms: Ends so long after it was ready
+ * @count:	Ends after so many packets
+ */
+struct apptap_options {
+	size_t size;
+
+	const char *target;
+	const char *user;
+	const uint32_t *uids;
+	size_t uid_count;
+	int32_t pid;
+	int32_t whole_device;
+	const char *breadth;
+
+	const char *agent;
+	int32_t sudo;
+	uint32_t nflog_group;
+
+	const char *tier;
+	const char *const *interfaces;
+	size_t interface_count;
+	uint32_t snaplen;
+	int32_t output_fd;
+	uint64_t buffer_bytes;
+
+	const char *output;
+	const char *format;
+	apptap_packet_fn packet;
+	apptap_event_fn event;
+	void *callback_arg;
+	int32_t read_packets;
+	int32_t events_of_connections;
+
+	uint64_t duration_ms;
+	uint64_t count;
+};
+
+enum apptap_sudo {
+	APPTAP_SUDO_AUTO = 0, /* where the caller is not root */
+	APPTAP_SUDO_NEVER = 1, /* root, or it fails; no other program is run */
+};
+
+/**
+ * struct apptap_result - all that a capture came to
+ * @tier:	The tier that was used
+ * @ended_by:	"stopped", "duration", "count", or "failed"
+ * @path:	Of the file, as the options had it; NULL: none was named
+ * @format:	Of the file, an APPTAP_FORMAT_*; NULL: there is none
+ * @linktype:	Of file and packets
+ * @snaplen:	In force, from the network header on
+ * @whole_device: Not 0: nothing was left out
+ * @uids:	uid_count user IDs that were captured, with the reason for each
+ * @connections: connection_count of them, oldest first; of those beyond 16,384 only the sums are
+ *		kept
+ * @connections_total: All that were seen
+ * @warnings:	warning_count sentences, in the order in which they came
+ * @counters:	The figures of the whole capture
+ */
+struct apptap_result {
+	const char *tier;
+	const char *ended_by;
+	const char *path;
+	const char *format;
+	uint32_t linktype;
+	uint32_t snaplen;
+	int32_t whole_device;
+	int32_t zero;
+	const struct apptap_uid *uids;
+	size_t uid_count;
+	const struct apptap_connection *connections;
+	size_t connection_count;
+	uint64_t connections_total;
+	const char *const *warnings;
+	size_t warning_count;
+	const struct apptap_counters *counters;
+};
+
+struct apptap_session; /* a capture, from its options to its result */
+
+/**
+ * apptap_version() - The library's version
+ * Return: "0.1.0" and so on; never NULL, never freed. Since 0.1.
+ */
+APPTAP_API const char *apptap_version(void);
+
+/**
+ * apptap_session_new() - Prepare a capture; nothing is started, no file is opened
+ * @out:	Gets the session; unchanged on failure
+ * @options:	What to capture; copied, so it may go when this returns
+ * Return: 0, -EINVAL the options contradict each other, miss something or are out of range,
+ * -ENOMEM. Since 0.1.
+ */
+APPTAP_API int apptap_session_new(struct apptap_session **out, const struct apptap_options *options,
+				  struct apptap_error *err);
+
+/**
+ * apptap_session_start() - Open the output, start the agent, and wait until it captures
+ *
+ * On success the app's next packet is captured. A session starts once. Opening a FIFO waits for its
+ * reader.
+ * Return: 0; -EPERM root's rights are needed and cannot be had, -ESRCH there is no such app,
+ * -ENOTUNIQ there are several, -ENOTSUP no tier works there, -ENODEV no such interface, -ECANCELED
+ * apptap_session_interrupt() came first, -EBUSY it was started before, or what opening the output
+ * failed with. Nothing is left then, and nothing was captured. Since 0.1.
+ */
+APPTAP_API int apptap_session_start(struct apptap_session *s, struct apptap_error *err);
+
+/**
+ * apptap_session_read() - Fetch packets of a session with read_packets
+ * @timeout_ms:	Milliseconds to wait for the first; 0 polls, -1 waits for good
+ * @packets:	Gets an array of packets, borrowed with their bytes until the next read or the free
+ *
+ * For one thread at a time. Up to 16 MiB wait to be read; beyond that the agent has to wait, and in
+ * the end the kernel counts what it drops. What was captured before the end can be read after it.
+ * Return: how many there are; 0 time ran out; -ENODATA the capture is over and all was read. Since
+ * 0.1.
+ */
+APPTAP_API int apptap_session_read(struct apptap_session *s, int timeout_ms,
+				   const struct apptap_packet **packets, struct apptap_error *err);
+
+/**
+ * apptap_session_wait() - Wait until a capture has ended by itself
+ * @timeout_ms:	Milliseconds to wait; 0 polls, -1 waits for good
+ * Return: 1 it has, by its duration, its count, an interrupt or a failure: stop() tells which;
+ * 0 time ran out; -EINVAL it was never started. Since 0.1.
+ */
+APPTAP_API int apptap_session_wait(struct apptap_session *s, int timeout_ms,
+				   struct apptap_error *err);
+
+/**
+ * apptap_session_interrupt() - Ask for the end, without waiting for it
+ *
+ * Can be called from any thread, from the session's own callbacks, and from a signal handler.
+ * Since 0.1.
+ */
+APPTAP_API void apptap_session_interrupt(struct apptap_session *s);
+
+/**
+ * apptap_session_stop() - End a capture, and have its file complete and its result
+ * @result:	Gets the result, which lives as long as the session; NULL if it never was ready. May
+ *		be NULL itself
+ *
+ * All that passed before the call is in the file. Callbacks have ended, and the agent has, when
+ * this returns. Can be called again, also for a capture that has ended by itself.
+ * Return: 0; else what the capture failed with, @result then says what there was until then:
+ * -ENOSPC and kin from writing the file, -EPIPE the reader of the output has gone, -ECONNRESET the
+ * agent ended too early; -EDEADLK called from a callback; -EINVAL it was never started. Since 0.1.
+ */
+APPTAP_API int apptap_session_stop(struct apptap_session *s, const struct apptap_result **result,
+				   struct apptap_error *err);
+
+/**
+ * apptap_session_free() - Stop the capture if it still runs, and free all of it
+ * @s:		NULL is fine. Not from a callback
+ * Since 0.1.
+ */
+APPTAP_API void apptap_session_free(struct apptap_session *s);
+
+/**
+ * apptap_capture() - A whole capture in one call: start, wait for its end, stop
+ * @options:	With a duration or a count, or a callback that ends it
+ * @result:	Gets the result, to be freed with apptap_result_free(); NULL if it never was ready.
+ *		May be NULL itself
+ * Return: as apptap_session_new(), apptap_session_start() and apptap_session_stop(). Since 0.1.
+ */
+APPTAP_API int apptap_capture(const struct apptap_options *options, struct apptap_result **result,
+			      struct apptap_error *err);
+
+/** apptap_result_free() - Free a result of apptap_capture(); NULL is fine. Since 0.1. */
+APPTAP_API void apptap_result_free(struct apptap_result *result);
+
+/**
+ * struct apptap_tier_status - whether a tier works on a machine
+ * @name:	An APPTAP_TIER_*
+ * @gist:	How it scopes, in a line
+ * @works:	Not 0: proven by a live packet
+ * @reason:	Why not; "" where it works
+ * @hint:	What to try; may be ""
+ */
+struct apptap_tier_status {
+	const char *name;
+	const char *gist;
+	const char *reason;
+	const char *hint;
+	int32_t works;
+	int32_t zero;
+};
+
+/** struct apptap_tier_list - the tiers of a machine, best first */
+struct apptap_tier_list {
+	const struct apptap_tier_status *tiers;
+	size_t tier_count;
+};
+
+/**
+ * apptap_probe() - Say which tiers work on a machine; leaves nothing there
+ * @where:	Of the options: where (agent, sudo); the rest is not looked at. NULL: here
+ * @list:	Gets the tiers, to be freed with apptap_tier_list_free()
+ * Return: 0, also if none works; -EPERM and kin as apptap_session_start(). Since 0.1.
+ */
+APPTAP_API int apptap_probe(const struct apptap_options *where, struct apptap_tier_list **list,
+			    struct apptap_error *err);
+
+/** apptap_tier_list_free() - Free what apptap_probe() gave; NULL is fine. Since 0.1. */
+APPTAP_API void apptap_tier_list_free(struct apptap_tier_list *list);
+
+/**
+ * struct apptap_cleaned - what apptap_cleanup() found
+ * @size:	sizeof(struct apptap_cleaned), set by the caller
+ * @processes_checked: Processes looked at
+ * @agents_ended: Agents whose host is gone, and which did not end by themselves: ended
+ * @agents_live: Agents of captures that run: left alone
+ */
+struct apptap_cleaned {
+	size_t size;
+	uint64_t processes_checked;
+	uint64_t agents_ended;
+	uint64_t agents_live;
+};
+
+/**
+ * apptap_cleanup() - Remove what earlier captures may have left on a machine
+ * @where:	As for apptap_probe()
+ * @out:	Filled as far as its size goes; may be NULL
+ * Return: 0, -EPERM and kin as apptap_session_start(). Since 0.1.
+ */
+APPTAP_API int apptap_cleanup(const struct apptap_options *where, struct apptap_cleaned *out,
+			      struct apptap_error *err);
+
+/**
+ * apptap_community_id() - The Community ID v1 (seed 0) of a connection
+ * @c:		family, protocol, addresses and ports are read; for ICMP the ports hold type and
+ *code as the specification has them
+ * @out:	Gets the text, NUL-terminated
+ *
+ * Connections that the library delivers have it already.
+ * Return: length of the text, -EINVAL @c has no valid family. Since 0.1.
+ */
+APPTAP_API int apptap_community_id(const struct apptap_connection *c, char out[32]);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,415 @@
+"""api.py - captures: one in a call, or a session that is started and stopped"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes as c
+import errno
+import os
+import queue
+import threading
+import warnings as python_warnings
+from typing import Any, AsyncIterator, Callable, Iterator, NamedTuple, Optional, Union
+
+from apptap import errors, native
+from apptap.constants import DEFAULT_NFLOG_GROUP
+from apptap.executors.base import Executor
+from apptap.executors.local import LocalExecutor
+from apptap.result import CaptureResult, Connection, ConnectionEvent, Counters, Packet
+from apptap.targets import Breadth, Target, Tier
+
+WAIT_MS = 200  # how long a call into the library may keep Ctrl-C waiting
+END = object()
+
+
+class TierStatus(NamedTuple):
+    """Whether a tier works on a machine, and if not, why not and what to try."""
+
+    name: str
+    works: bool
+    gist: str
+    reason: str
+    hint: str
+
+
+class Cleaned(NamedTuple):
+    """What cleanup() found."""
+
+    processes_checked: int
+    agents_ended: int
+    agents_live: int
+
+
+def _encode(value: Optional[str]) -> Optional[bytes]:
+    return None if value is None else os.fsencode(value)
+
+
+def _where(executor: Executor) -> dict[str, Any]:
+    """The options that lead to @executor."""
+    if type(executor) is LocalExecutor:
+        return {"agent": _encode(native.program()), "sudo": 0 if executor.use_sudo else 1}
+    raise errors.OptionError("this executor is not supported yet", errno.EINVAL,
+                             "apptap.LocalExecutor()")
+
+
+def _whose(target: Target, tier: Tier) -> dict[str, Any]:
+    if tier is Tier.WHOLE_DEVICE:
+        return {"whole_device": 1}
+    if target.package:
+        return {"target": _encode(target.package)}
+    if target.pid is not None:
+        return {"pid": target.pid}
+    if target.user:
+        return {"user": _encode(target.user)}
+    return {"uids": (c.c_uint32 * len(target.uids))(*target.uids), "uid_count": len(target.uids)}
+
+
+class _Live:
+    """An iterator, in a `for` or an `async for`, over what a session delivers."""
+
+    def __init__(self, get: Callable[[], Any]) -> None:
+        self._get = get
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        item = self._get()
+        if item is END:
+            raise StopIteration
+        return item
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self
+
+    async def __anext__(self) -> Any:
+        item = await asyncio.get_running_loop().run_in_executor(None, self._get)
+        if item is END:
+            raise StopAsyncIteration
+        return item
+
+
+class CaptureSession:
+    """A capture that its owner starts and stops.
+
+        with CaptureSession(target, executor, "app.pcap") as cap:
+            cap.start()
+            ...
+            cap.stop()
+        cap.result
+
+    `output` is a path, a file object with a descriptor, or None where packets, connections or
+    progress are all that is wanted. `packets` and `connections` (true) make packets() and
+    connections() deliver while the capture runs. `on_progress` gets Counters four times a second and
+    `on_warning` each warning, both in a thread of the library's.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        executor: Executor,
+        output: Any,
+        *,
+        breadth: Breadth = Breadth.APP_ISOLATED_DNS,
+        tier: Tier = Tier.AUTO,
+        nflog_group: int = DEFAULT_NFLOG_GROUP,
+        tcpdump_path: Optional[str] = None,
+        duration: Optional[float] = None,
+        count: Optional[int] = None,
+        snaplen: Optional[int] = None,
+        interfaces: tuple[str, ...] = (),
+        buffer_bytes: Optional[int] = None,
+        format: Optional[str] = None,
+        packets: bool = False,
+        connections: bool = False,
+        on_progress: Optional[Callable[[Counters], None]] = None,
+        on_warning: Optional[Callable[[str], None]] = None,
+    ) -> None:
+        self.target = target
+        self.executor = executor
+        self.output = output
+        self.breadth = breadth
+        self.requested_tier = tier
+        self.nflog_group = nflog_group
+        self.tcpdump_path = tcpdump_path
+        self.duration = duration
+        self.count = count
+        self.snaplen = snaplen
+        self.interfaces = tuple(interfaces)
+        self.buffer_bytes = buffer_bytes
+        self.format = format
+        self.result: Optional[CaptureResult] = None
+        self._on_progress, self._on_warning = on_progress, on_warning
+        self._wants_packets = packets
+        self._news: Optional[queue.SimpleQueue] = queue.SimpleQueue() if connections else None
+        self._handle: Optional[native.SESSION] = None
+        self._started = False
+        self._over = threading.Event()
+        self._names = native.Names()
+        self._batch: Iterator[Packet] = iter(())
+        self._keep: list[Any] = []  # what the library points to
+
+    # --- the life of a capture
+
+    def start(self) -> CaptureSession:
+        """Returns when the app's next packet is captured. What fails is raised; nothing is left."""
+        if self._started:
+            raise RuntimeError("CaptureSession already started")
+        if self._handle is not None:
+            raise RuntimeError("a CaptureSession starts once")
+        options = self._options()
+        handle = native.SESSION()
+        native.call("apptap_session_new", c.byref(handle), c.byref(options))
+        self._handle = handle
+        self._keep.append(options)
+        try:
+            native.call("apptap_session_start", handle)
+        except BaseException:
+            self.teardown()
+            raise
+        self._started = True
+        return self
+
+    def stop(self) -> CaptureResult:
+        """Ends the capture. The file is complete and `result` filled when this returns.
+
+        Raises what the capture failed with; `result` then says what there was until then.
+        """
+        if not self._started or self._handle is None:
+            raise RuntimeError("CaptureSession not started")
+        self._started = False
+        raw, err = c.POINTER(native.Result)(), native.Error()
+        code = native.library().apptap_session_stop(self._handle, c.byref(raw), c.byref(err))
+        self._end()
+        if raw:
+            self.result = self._result(raw.contents)
+        native.check(code, err)
+        assert self.result is not None
+        return self.result
+
+    def wait(self, timeout: Optional[float] = None) -> bool:
+        """Waits for the capture to end by itself; false: time ran out. stop() tells how it ended."""
+        if self._handle is None:
+            raise RuntimeError("CaptureSession not started")
+        left_ms = None if timeout is None else int(timeout * 1000)
+        while True:
+            step = WAIT_MS if left_ms is None else min(WAIT_MS, left_ms)
+            if native.call("apptap_session_wait", self._handle, step):
+                return True
+            if left_ms is not None:
+                left_ms -= step
+                if left_ms <= 0:
+                    return False
+
+    def interrupt(self) -> None:
+        """Asks for the end without waiting for it; from any thread, at any time."""
+        if self._handle is not None:
+            native.library().apptap_session_interrupt(self._handle)
+
+    def teardown(self) -> None:
+        """Frees what is left of the capture, ending it if need be. Can be repeated; never raises."""
+        handle, self._handle = self._handle, None
+        self._started = False
+        if handle is None:
+            return
+        try:
+            native.library().apptap_session_free(handle)
+        finally:
+            self._end()
+            self._keep.clear()
+
+    def __enter__(self) -> CaptureSession:
+        return self
+
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> bool:
+        try:
+            if self._started:
+                self.stop()
+        except errors.AppTapError:
+            if kind is None:
+                raise
+        finally:
+            self.teardown()
+        return False
+
+    async def __aenter__(self) -> CaptureSession:
+        """Unlike `with`, `async with` starts the capture: start() would hold the loop up."""
+        if not self._started:
+            await asyncio.get_running_loop().run_in_executor(None, self.start)
+        return self
+
+    async def __aexit__(self, kind: Any, value: Any, traceback: Any) -> bool:
+        return await asyncio.get_running_loop().run_in_executor(
+            None, self.__exit__, kind, value, traceback)
+
+    def __del__(self) -> None:
+        self.teardown()
+
+    # --- what passes while it runs
+
+    def packet_batches(self) -> _Live:
+        """Lists of packets, as they come, until the capture is over and all were read."""
+        if not self._wants_packets:
+            raise RuntimeError("make the CaptureSession with packets=True")
+        return _Live(self._read)
+
+    def packets(self) -> _Live:
+        """Packets one by one; packet_batches() is faster."""
+        if not self._wants_packets:
+            raise RuntimeError("make the CaptureSession with packets=True")
+        return _Live(self._read_one)
+
+    def connections(self) -> _Live:
+        """A ConnectionEvent for each connection that begins or ends, until the capture is over."""
+        if self._news is None:
+            raise RuntimeError("make the CaptureSession with connections=True")
+        return _Live(self._next_news)
+
+    def _read(self) -> Any:
+        found = c.c_void_p()
+        err = native.Error()
+        while self._handle is not None:
+            count = native.library().apptap_session_read(self._handle, WAIT_MS, c.byref(found),
+                                                         c.byref(err))
+            if count == -errno.ENODATA:
+                return END
+            if native.check(count, err):
+                return native.packets(found.value, count, self._names)
+        return END
+
+    def _read_one(self) -> Any:
+        for packet in self._batch:
+            return packet
+        batch = self._read()
+        if batch is END:
+            return END
+        self._batch = iter(batch)
+        return next(self._batch)
+
+    def _next_news(self) -> Any:
+        assert self._news is not None
+        while True:
+            try:
+                item = self._news.get(timeout=WAIT_MS / 1000)
+            except queue.Empty:
+                if self._over.is_set() or self._handle is None or self.wait(0):
+                    if self._news.empty():
+                        return END
+                continue
+            return item
+
+    def _end(self) -> None:
+        self._over.set()
+
+    # --- to and from the library
+
+    def _take_event(self, _arg: Any, event: Any) -> None:
+        ev = event.contents
+        if ev.type == native.STATUS and self._on_progress:
+            self._on_progress(native.counters(ev.counters.contents))
+        elif ev.type == native.WARNING and self._on_warning:
+            self._on_warning(native.text(ev.text))
+        elif ev.type in (native.CONNECTION_NEW, native.CONNECTION_CLOSED) and self._news:
+            self._news.put(ConnectionEvent(ev.type == native.CONNECTION_CLOSED,
+                                           native.connection(ev.connection.contents)))
+
+    def _output(self) -> dict[str, Any]:
+        if self.output is None:
+            return {}
+        if hasattr(self.output, "fileno"):
+            self.output.flush()
+            return {"output_fd": self.output.fileno()}
+        return {"output": os.fsencode(self.output)}
+
+    def _options(self) -> native.Options:
+        names = [os.fsencode(name) for name in self.interfaces]
+        group = 0 if self.nflog_group == DEFAULT_NFLOG_GROUP else self.nflog_group
+        values: dict[str, Any] = {
+            "breadth": self.breadth.value.encode(), "nflog_group": group,
+            "snaplen": self.snaplen or 0, "buffer_bytes": self.buffer_bytes or 0,
+            "format": _encode(self.format), "count": self.count or 0,
+            "duration_ms": max(1, round(self.duration * 1000)) if self.duration is not None else 0,
+            "read_packets": int(self._wants_packets),
+            "events_of_connections": int(self._news is not None),
+            **_whose(self.target, self.requested_tier), **_where(self.executor), **self._output(),
+        }
+        if self.requested_tier is not Tier.WHOLE_DEVICE:
+            values["tier"] = self.requested_tier.value.encode()
+        if names:
+            values["interfaces"] = (c.c_char_p * len(names))(*names)
+            values["interface_count"] = len(names)
+        if self._on_progress or self._on_warning or self._news:
+            values["event"] = native.EVENT_FN(self._take_event)
+            self._keep.append(values["event"])
+        if self.tcpdump_path is not None:
+            python_warnings.warn(_TCPDUMP, DeprecationWarning, stacklevel=4)
+        return native.Options(**values)
+
+    def _result(self, raw: native.Result) -> CaptureResult:
+        reasons = {raw.uids[i].uid: native.text(raw.uids[i].why) for i in range(raw.uid_count)}
+        said = [native.text(raw.warnings[i]) for i in range(raw.warning_count)]
+        if self.tcpdump_path is not None:
+            said.insert(0, _TCPDUMP)
+        return CaptureResult(
+            tier=Tier.WHOLE_DEVICE if raw.whole_device else Tier(native.text(raw.tier)),
+            uids=frozenset(reasons),
+            connections=tuple(native.connection(raw.connections[i])
+                              for i in range(raw.connection_count)),
+            pcap_path=None if self.output is None or hasattr(self.output, "fileno")
+            else os.fspath(self.output),
+            linktype=raw.linktype,
+            warnings=said,
+            reasons=reasons,
+            counters=native.counters(raw.counters.contents),
+            connections_total=raw.connections_total,
+            ended_by=native.text(raw.ended_by),
+            format=native.text(raw.format) or None,
+            snaplen=raw.snaplen)
+
+
+_TCPDUMP = "tcpdump_path is ignored: AppTap captures by itself"
+
+
+def capture(
+    target: Target,
+    executor: Executor,
+    output: Any,
+    *,
+    breadth: Breadth = Breadth.APP_ISOLATED_DNS,
+    tier: Tier = Tier.AUTO,
+    nflog_group: int = DEFAULT_NFLOG_GROUP,
+    duration: Optional[float] = None,
+    tcpdump_path: Optional[str] = None,
+    **more: Any,
+) -> CaptureResult:
+    """Captures for `duration` seconds, or until Ctrl-C. `more` is what a CaptureSession takes."""
+    with CaptureSession(target, executor, output, breadth=breadth, tier=tier,
+                        nflog_group=nflog_group, duration=duration, tcpdump_path=tcpdump_path,
+                        **more) as session:
+        session.start()
+        try:
+            session.wait()
+        except KeyboardInterrupt:
+            pass
+        return session.stop()
+
+
+def probe(executor: Executor) -> list[TierStatus]:
+    """The tiers of a machine, best first, and whether each works there."""
+    options, found = native.Options(**_where(executor)), c.POINTER(native.TierList)()
+    native.call("apptap_probe", c.byref(options), c.byref(found))
+    try:
+        tiers = found.contents
+        return [TierStatus(native.text(t.name), bool(t.works), native.text(t.gist),
+                           native.text(t.reason), native.text(t.hint))
+                for t in (tiers.tiers[i] for i in range(tiers.tier_count))]
+    finally:
+        native.library().apptap_tier_list_free(found)
+
+
+def cleanup(executor: Executor) -> Cleaned:
+    """Removes what earlier captures may have left on a machine."""
+    options, out = native.Options(**_where(executor)), native.Cleaned()
+    out.size = c.sizeof(out)
+    native.call("apptap_cleanup", c.byref(options), c.byref(out))
+    return Cleaned(out.processes_checked, out.agents_ended, out.agents_live)

@@ -1,0 +1,382 @@
+/*
+ * capture.bpf.c - whose is a packet? Decided in the kernel, where it passes each interface (tc)
+ *
+ * SPDX-License-Identifier: MIT OR GPL-2.0-only
+ *
+ * How it works. A packet that leaves has its socket with it; for one that arrives the kernel is
+ * asked which socket will get it, the way it will ask itself a moment later. Both are answers of
+ * the moment, so no port that changes hands can confuse them. What has no socket (any more) is its
+ * flow's last owner's: what TIME_WAIT answers, RSTs, replies that come too late, pings. A flow's
+ * owner is kept up by every packet that passes with a socket, but for ports that the app never had:
+ * so most strangers' packets cost one look at their socket's user, and one at a byte.
+ *
+ * On loopback both ends are here; a packet is judged once, on its way out.
+ */
+#include "put.h"
+
+#define NEXT (-1) /* TC_ACT_UNSPEC, TCX_NEXT: whoever else looks at packets is next */
+#define PACKET_BROADCAST 1
+#define PACKET_MULTICAST 2
+#define PACKET_OTHERHOST 3
+#define PACKET_OUTGOING 4
+#define PACKET_HOST 0
+#define AF_PACKET 17
+#define LOOPBACK_IFINDEX 1 /* in every network namespace */
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/* What is known of a packet before anything is looked at. */
+static __always_inline void begin(struct __sk_buff *skb, struct work *w, __u32 pkttype)
+{
+	struct sk_buff *at = (struct sk_buff *)as_number(skb);
+	unsigned char *head = 0, *data = 0;
+	__u16 offset = 0;
+
+	w->pkttype = (__u8)pkttype;
+	w->is_ether = settings.is_ether[skb->ifindex & (APPTAP_BPF_SHAPES - 1)];
+	w->l3 = ETH_BYTES;
+	if (w->is_ether)
+		return;
+	bpf_core_read(&head, sizeof(head), &at->head);
+	bpf_core_read(&data, sizeof(data), &at->data);
+	bpf_core_read(&offset, sizeof(offset), &at->network_header);
+	w->l3 = (__u32)(head + offset - data);
+}
+
+/* ---- sockets by flow ---- */
+
+/* Would this machine take the packet for itself? A wildcard socket matches what passes by, too. */
+__noinline int is_for_us(struct __sk_buff *skb)
+{
+	struct bpf_fib_lookup fib = {};
+	struct apptap_bpf_flow *f;
+	struct work *w = work_of();
+	long r;
+
+	if (!w)
+		return 0;
+	f = &w->flow;
+	fib.family = f->family;
+	fib.ifindex = skb->ifindex;
+	if (f->family == AF_INET) {
+		__builtin_memcpy(&fib.ipv4_src, f->raddr + 12, 4);
+		__builtin_memcpy(&fib.ipv4_dst, f->laddr + 12, 4);
+	} else {
+		__builtin_memcpy(fib.ipv6_src, f->raddr, 16);
+		__builtin_memcpy(fib.ipv6_dst, f->laddr, 16);
+	}
+	r = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	return r < 0 || r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED;
+}
+
+static __always_inline void tuple_of(const struct apptap_bpf_flow *f, struct bpf_sock_tuple *t)
+{
+	if (f->family == AF_INET) {
+		__builtin_memcpy(&t->ipv4.saddr, f->raddr + 12, 4);
+		__builtin_memcpy(&t->ipv4.daddr, f->laddr + 12, 4);
+		t->ipv4.sport = f->rport_be;
+		t->ipv4.dport = f->lport_be;
+		return;
+	}
+	__builtin_memcpy(t->ipv6.saddr, f->raddr, 16);
+	__builtin_memcpy(t->ipv6.daddr, f->laddr, 16);
+	t->ipv6.sport = f->rport_be;
+	t->ipv6.dport = f->lport_be;
+}
+
+/* The socket of a TCP flow, as far as there is one. Return: whether it listens. */
+static __always_inline int look_up_tcp(struct __sk_buff *skb, struct bpf_sock_tuple *t, int v4,
+				       struct owner *o)
+{
+	struct bpf_sock *sk;
+	__u32 state;
+
+	if (v4)
+		sk = bpf_skc_lookup_tcp(skb, t, sizeof(t->ipv4), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_skc_lookup_tcp(skb, t, sizeof(t->ipv6), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	state = sk->state;
+	look_at(as_number(sk), state, 1, o);
+	bpf_sk_release(sk);
+	return state == STATE_LISTEN;
+}
+
+/* @is_syn: where only TIME_WAIT is left, a listener may take the connection over. */
+__noinline int find_tcp(struct __sk_buff *skb, int is_syn)
+{
+	struct bpf_sock_tuple t = {};
+	struct work *w = work_of();
+	int listens, v4;
+
+	if (!w)
+		return 0;
+	v4 = w->flow.family == AF_INET;
+	tuple_of(&w->flow, &t);
+	listens = look_up_tcp(skb, &t, v4, &w->owner);
+	if (!is_syn || w->owner.sight != SIGHT_NONE)
+		return listens;
+	if (v4)
+		t.ipv4.sport = 0; /* of no connection */
+	else
+		t.ipv6.sport = 0;
+	return look_up_tcp(skb, &t, v4, &w->owner);
+}
+
+/* Return: whether the socket takes datagrams for any address. */
+__noinline int find_udp(struct __sk_buff *skb)
+{
+	struct bpf_sock_tuple t = {};
+	struct work *w = work_of();
+	struct bpf_sock *sk;
+	int any;
+
+	if (!w)
+		return 0;
+	tuple_of(&w->flow, &t);
+	if (w->flow.family == AF_INET)
+		sk = bpf_sk_lookup_udp(skb, &t, sizeof(t.ipv4), BPF_F_CURRENT_NETNS, 0);
+	else
+		sk = bpf_sk_lookup_udp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
+	if (!sk)
+		return 0;
+	look_at(as_number(sk), sk->state, 0, &w->owner);
+	any = w->flow.family == AF_INET
+		      ? !sk->src_ip4
+		      : !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
+	bpf_sk_release(sk);
+	return any;
+}
+
+/* Whose is the flow in hand now, by its socket; else whose was it last. */
+__noinline int find_owner(struct __sk_buff *skb, __u32 local, int is_syn)
+{
+	struct work *w = work_of();
+	int any = 0;
+
+	if (!w)
+		return 0;
+	w->owner.sight = SIGHT_NONE;
+	w->owner.is_ours = 0;
+	w->owner.uid = -1;
+	if (w->flow.proto == PROTO_TCP)
+		any = find_tcp(skb, is_syn);
+	else if (w->flow.proto == PROTO_UDP)
+		any = find_udp(skb);
+	if (w->owner.sight == SIGHT_NONE)
+		return recall_flow();
+	if (!w->owner.is_ours && w->owner.sight != SIGHT_PENDING) {
+		if (is_marked(bpf_ntohs(w->flow.lport_be)))
+			note_flow();
+		return 0;
+	}
+	if (any && !local && !is_for_us(skb))
+		w->owner.sight = SIGHT_NONE;
+	else
+		note_flow();
+	return 0;
+}
+
+/* ---- arriving ---- */
+
+static __always_inline int is_group(const struct packet *p)
+{
+	__u32 v4 = *(__u32 *)(p->dst + 12);
+
+	if (p->family == AF_INET6)
+		return p->dst[0] == 0xff;
+	return (p->dst[12] & 0xf0) == 0xe0 || v4 == 0xffffffff;
+}
+
+/* What nothing is known of: of some protocols the kernel finds no sockets for us. */
+static __always_inline int kind_of_unknown(const struct packet *p, int group)
+{
+	if (group)
+		return APPTAP_BPF_GROUP;
+	if (p->proto == PROTO_TCP || p->proto == PROTO_UDP || p->icmp != ICMP_NONE ||
+	    settings.is_quiet[p->proto])
+		return 0;
+	return APPTAP_BPF_ASK;
+}
+
+/* Return: the kind of record that the packet deserves; 0: none. */
+__noinline int judge_arrival(struct __sk_buff *skb, int local)
+{
+	struct work *w = work_of();
+	struct packet *p;
+	int group;
+
+	if (!w)
+		return 0;
+	p = &w->p[0];
+	if (p->fragment == FRAGMENT_LATER)
+		return recall_datagram();
+	group = local ? is_group(p) : w->pkttype != PACKET_HOST;
+	if (p->icmp == ICMP_ERROR) {
+		if (parse(skb, p->l4 + 8, 1) < 0 || w->p[1].fragment == FRAGMENT_LATER)
+			return 0;
+		take_flow(w, 1, 1); /* it quotes what we have sent */
+	} else if (p->icmp == ICMP_NONE || p->icmp == ICMP_REPLY) {
+		take_flow(w, 0, 0);
+	} else {
+		return 0;
+	}
+	if (group && (!p->has_ports || (p->proto != PROTO_UDP && p->proto != PROTO_UDPLITE)))
+		return 0;
+	find_owner(skb, group || local,
+		   (p->tcp_flags & (TCP_FLAG_SYN | TCP_FLAG_ACK)) == TCP_FLAG_SYN);
+	if (p->fragment == FRAGMENT_FIRST)
+		note_datagram();
+	if (w->owner.sight == SIGHT_PENDING)
+		return APPTAP_BPF_PENDING;
+	if (w->owner.sight == SIGHT_OWNED && w->owner.is_ours)
+		return APPTAP_BPF_OURS;
+	return w->owner.sight == SIGHT_NONE || group ? kind_of_unknown(p, group) : 0;
+}
+
+SEC("tc")
+int arrive(struct __sk_buff *skb)
+{
+	__u32 type = skb->pkt_type;
+	struct work *w;
+
+	if (settings.deaf || type > PACKET_MULTICAST)
+		return NEXT;
+	w = work_of();
+	if (!w)
+		return NEXT;
+	begin(skb, w, type);
+	if (parse(skb, w->l3, 0) < 0)
+		return NEXT;
+	w->kind = (__u8)judge_arrival(skb, 0);
+	if (w->kind)
+		put_packet(skb);
+	return NEXT;
+}
+
+/* ---- leaving ---- */
+
+/* A tunnel's packet keeps the socket of the one that is in it. */
+static __always_inline int is_outer(struct sock *sk, struct __sk_buff *skb, const struct packet *p)
+{
+	struct sk_buff *at = (struct sk_buff *)as_number(skb);
+	__u16 type = 0, proto = 0, family = 0, port = 0;
+
+	bpf_core_read(&type, sizeof(type), &sk->sk_type);
+	bpf_core_read(&proto, sizeof(proto), &sk->sk_protocol);
+	bpf_core_read(&family, sizeof(family), &sk->__sk_common.skc_family);
+	bpf_core_read(&port, sizeof(port), &sk->__sk_common.skc_num);
+	if (type == TYPE_RAW || family == AF_PACKET)
+		return 0;
+	if (proto != p->proto)
+		return 1;
+	/* Ports differ also where the address is translated: that is no tunnel. */
+	return p->has_ports && port != bpf_ntohs(p->sport_be) &&
+	       BPF_CORE_READ_BITFIELD_PROBED(at, encapsulation);
+}
+
+/* Without a socket: what the kernel sends for a flow that was somebody's; what is forwarded. */
+__noinline int judge_orphan(struct __sk_buff *skb)
+{
+	struct work *w = work_of();
+
+	if (!w)
+		return 0;
+	w->owner.sight = SIGHT_NONE;
+	w->owner.is_ours = 0;
+	if (w->p[0].fragment == FRAGMENT_LATER)
+		return 0;
+	if (w->p[0].icmp == ICMP_ERROR) {
+		if (parse(skb, w->p[0].l4 + 8, 1) < 0 || w->p[1].fragment == FRAGMENT_LATER)
+			return 0;
+		take_flow(w, 1, 0); /* it quotes what we got */
+		find_owner(skb, 1, 0);
+	} else if (w->p[0].icmp == ICMP_NONE) {
+		take_flow(w, 0, 1);
+		if (!is_marked(bpf_ntohs(w->flow.lport_be)))
+			return 0;
+		if (skb->ingress_ifindex) { /* forwarded: another machine's, in our address */
+			w->owner.sight = SIGHT_OWNED;
+			note_flow();
+			return 0;
+		}
+		recall_flow();
+	}
+	if (w->owner.sight == SIGHT_PENDING)
+		return APPTAP_BPF_PENDING;
+	return w->owner.sight == SIGHT_OWNED && w->owner.is_ours ? APPTAP_BPF_OURS : 0;
+}
+
+/* Return: the kind of record; 0: none, for its sender's sake. @number: of the socket, or 0. */
+__noinline int judge_sent(struct __sk_buff *skb, __u64 number, __u32 state)
+{
+	struct sock *sk = (struct sock *)number;
+	struct work *w = work_of();
+
+	if (!w)
+		return 0;
+	if (!number || (state != STATE_NEW_SYN_RECV && is_kernels_own(sk)))
+		return judge_orphan(skb);
+	look_at(sk, state, w->p[0].proto == PROTO_TCP, &w->owner);
+	if (state != STATE_NEW_SYN_RECV && is_outer(sk, skb, &w->p[0]))
+		return 0;
+	take_flow(w, 0, 1);
+	if (w->p[0].fragment != FRAGMENT_LATER)
+		note_flow();
+	if (w->owner.sight == SIGHT_PENDING)
+		return APPTAP_BPF_PENDING;
+	return w->owner.is_ours ? APPTAP_BPF_OURS : 0;
+}
+
+/* On loopback the receiver is here too, and gets it in a moment. */
+static __always_inline void judge_receiver(struct __sk_buff *skb, struct work *w)
+{
+	struct apptap_bpf_flow flow = w->flow;
+	struct owner owner = w->owner;
+	__u8 kind = w->kind;
+
+	w->kind = (__u8)judge_arrival(skb, 1);
+	w->pkttype = PACKET_HOST;
+	if (kind && !w->kind) { /* it is the sender that is in doubt */
+		w->flow = flow;
+		w->owner = owner;
+		w->kind = kind;
+		w->pkttype = PACKET_OUTGOING;
+	}
+}
+
+SEC("tc")
+int leave(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+	__u64 number = 0;
+	__u32 state = 0;
+	struct work *w;
+
+	if (settings.deaf)
+		return NEXT;
+	if (sk) {
+		__u32 port = sk->src_port;
+
+		state = sk->state;
+		if (state != STATE_TIME_WAIT)
+			number = (__u64)as_number(sk);
+		/* Most strangers' packets end here. */
+		if (number && state != STATE_NEW_SYN_RECV && skb->ifindex != LOOPBACK_IFINDEX &&
+		    !is_marked(port) && !in_scope(number, uid_of((struct sock *)number)))
+			return NEXT;
+	}
+	w = work_of();
+	if (!w)
+		return NEXT;
+	begin(skb, w, PACKET_OUTGOING);
+	if (parse(skb, w->l3, 0) < 0)
+		return NEXT;
+	w->kind = (__u8)judge_sent(skb, number, state);
+	if (skb->ifindex == LOOPBACK_IFINDEX && w->kind != APPTAP_BPF_OURS)
+		judge_receiver(skb, w);
+	if (w->kind)
+		put_packet(skb);
+	return NEXT;
+}

@@ -1,0 +1,81 @@
+/* record.h - what the kernel half of the bpf tier says to the other: records of its ring, settings
+ *
+ * SPDX-License-Identifier: MIT OR GPL-2.0-only
+ */
+#ifndef APPTAP_BPF_RECORD_H
+#define APPTAP_BPF_RECORD_H
+
+#include <linux/types.h>
+
+#define APPTAP_BPF_UIDS_MAX 256
+#define APPTAP_BPF_CGROUPS_MAX 16
+#define APPTAP_BPF_SHAPES 1024 /* a power of two */
+#define APPTAP_BPF_DATA_MAX (512 * 1024 + 128) /* BIG TCP, and its headers */
+
+enum apptap_bpf_kind {
+	APPTAP_BPF_OURS = 1, /* a packet of the app's */
+	APPTAP_BPF_PENDING, /* of a connection that nobody has accepted yet */
+	APPTAP_BPF_GROUP, /* multicast or broadcast: whose, the socket table must say */
+	APPTAP_BPF_ASK, /* of a protocol whose sockets cannot be looked up in the kernel */
+	APPTAP_BPF_FRAGMENT, /* a later fragment, its first has not been seen */
+	APPTAP_BPF_SETTLED, /* no packet: who accepted a connection */
+};
+
+/* A flow as this host sees it; the same bytes as struct apptap_flow, but ports as on the wire. */
+struct apptap_bpf_flow {
+	__u8 laddr[16];
+	__u8 raddr[16];
+	__u16 lport_be;
+	__u16 rport_be;
+	__u8 proto;
+	__u8 family;
+	__u16 zero;
+};
+
+/* One record; data follows. No padding: it is read as bytes. */
+struct apptap_bpf_record {
+	__u64 mono_ns; /* CLOCK_MONOTONIC */
+	__u32 len; /* bytes of data */
+	__u32 wire_len; /* bytes that the packet had, from the network header on */
+	__u32 ifindex;
+	__u32 uid; /* OURS, SETTLED: the owner. PENDING: who listens */
+	__u16 protocol_be; /* EtherType */
+	__u16 vlan_tpid_be; /* 0: no tag */
+	__u16 vlan_tci;
+	__u8 kind; /* enum apptap_bpf_kind */
+	__u8 pkttype; /* PACKET_HOST ... PACKET_OUTGOING */
+	__u8 halen;
+	__u8 is_ours; /* PENDING: the listener is. SETTLED: it is the app's */
+	__u8 haddr[8];
+	__u8 zero[2];
+	__u32 pid; /* 0: not known */
+	char comm[16];
+	struct apptap_bpf_flow flow; /* of all but OURS */
+};
+
+/* What the user half sets; in memory that both share. */
+struct apptap_bpf_settings {
+	__u32 uid_count;
+	__u32 cgroup_count;
+	__u32 snaplen;
+	__u32 asleep; /* the reader wants to be woken by the next record */
+	__u32 deaf; /* nothing more is wanted */
+	__u32 wake_bytes; /* that many unread wake it in any case */
+	__u32 uids[APPTAP_BPF_UIDS_MAX];
+	__u64 cgroups[APPTAP_BPF_CGROUPS_MAX];
+	/* By ifindex: 1 where all interfaces of that remainder begin with an Ethernet header. */
+	__u8 is_ether[APPTAP_BPF_SHAPES];
+	/* By IP protocol: 1 while none of its packets need be asked about (APPTAP_BPF_ASK). */
+	__u8 is_quiet[256];
+};
+
+/* What the kernel half counts; only ever grows. */
+struct apptap_bpf_counts {
+	__u64 lost; /* packets for which the ring had no room */
+	__u64 lost_settled; /* SETTLED likewise */
+};
+
+_Static_assert(sizeof(struct apptap_bpf_flow) == 40, "compared as bytes, no padding");
+_Static_assert(sizeof(struct apptap_bpf_record) == 104, "read as bytes, no padding");
+
+#endif

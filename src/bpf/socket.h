@@ -1,0 +1,142 @@
+/* socket.h - whose is a socket: its user, its cgroup, and whether somebody has accepted it
+ *
+ * SPDX-License-Identifier: MIT OR GPL-2.0-only
+ */
+#ifndef APPTAP_BPF_SOCKET_H
+#define APPTAP_BPF_SOCKET_H
+
+#include "kernel.h"
+#include "record.h"
+
+#define STATE_TIME_WAIT 6
+#define STATE_LISTEN 10
+#define STATE_NEW_SYN_RECV 12
+#define FLAG_DEAD 1UL /* SOCK_DEAD, the first of enum sock_flags */
+#define TYPE_RAW 3
+#define CGROUP_DEPTH 32
+
+enum sight {
+	SIGHT_NONE, /* there is none, or only what is left of one: it has no owner any more */
+	SIGHT_OWNED,
+	SIGHT_PENDING, /* nobody has accepted it yet: uid is who listens */
+};
+
+struct owner {
+	__u32 uid;
+	__u8 sight; /* enum sight */
+	__u8 is_ours;
+};
+
+struct apptap_bpf_settings settings = {};
+
+/*
+ * The verifier lets no arithmetic be done on a socket's address, nor an offset from it be read that
+ * it does not know; negated twice it is the same number and no address any more.
+ */
+static __always_inline struct sock *as_number(const volatile void *sk)
+{
+	__u64 n = (__u64)sk;
+
+	asm volatile("%0 = -%0; %0 = -%0" : "+r"(n));
+	return (struct sock *)n;
+}
+
+static __always_inline __u32 uid_of(struct sock *sk)
+{
+	__u32 uid = -1;
+
+	bpf_core_read(&uid, sizeof(uid), &sk->sk_uid.val);
+	return uid;
+}
+
+/* A function that is not static is checked once when the programs load, not at each of its calls.
+ */
+__noinline int is_wanted_cgroup(__u64 id)
+{
+	for (__u32 i = 0; i < APPTAP_BPF_CGROUPS_MAX; i++)
+		if (i < settings.cgroup_count && settings.cgroups[i] == id)
+			return 1;
+	return 0;
+}
+
+/* Is the socket's cgroup, or one above it, of the scope? */
+__noinline int in_cgroups(__u64 number)
+{
+	struct sock *sk = (struct sock *)number;
+	struct cgroup *cgroup = 0;
+	struct kernfs_node *kn;
+	__u64 id;
+
+	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
+		bpf_core_read(&cgroup, sizeof(cgroup), &sk->sk_cgrp_data.cgroup);
+	else
+		bpf_core_read(&cgroup, sizeof(cgroup), &sk->sk_cgrp_data.val);
+	for (int depth = 0; cgroup && depth < CGROUP_DEPTH; depth++) {
+		if (bpf_core_read(&kn, sizeof(kn), &cgroup->kn) < 0 ||
+		    bpf_core_read(&id, sizeof(id), &kn->id) < 0)
+			return 0;
+		if (is_wanted_cgroup(id))
+			return 1;
+		/* self is the first member of struct cgroup, so its parent is the parent. */
+		if (bpf_core_read(&cgroup, sizeof(cgroup), &cgroup->self.parent) < 0)
+			return 0;
+	}
+	return 0;
+}
+
+__noinline int in_scope(__u64 number, __u32 uid)
+{
+	if (settings.cgroup_count && in_cgroups(number))
+		return 1;
+	for (__u32 i = 0; i < APPTAP_BPF_UIDS_MAX; i++) {
+		if (i >= settings.uid_count)
+			break;
+		if (settings.uids[i] == uid)
+			return 1;
+	}
+	return 0;
+}
+
+/* Nobody has it as a file, and nobody had: a connection that still waits to be accepted. */
+static __always_inline int is_pending(struct sock *sk)
+{
+	struct socket *file = 0;
+	unsigned long flags = FLAG_DEAD;
+
+	bpf_core_read(&file, sizeof(file), &sk->sk_socket);
+	if (file)
+		return 0;
+	bpf_core_read(&flags, sizeof(flags), &sk->__sk_common.skc_flags);
+	return !(flags & FLAG_DEAD);
+}
+
+/* @state: of @sk, as the program's own access to it says. */
+static __always_inline void look_at(struct sock *sk, __u32 state, int is_tcp, struct owner *o)
+{
+	o->sight = SIGHT_OWNED;
+	if (state == STATE_TIME_WAIT) {
+		o->sight = SIGHT_NONE;
+		o->uid = -1;
+		o->is_ours = 0;
+		return;
+	}
+	if (state == STATE_NEW_SYN_RECV) {
+		bpf_core_read(&sk, sizeof(sk), &sk->__sk_common.skc_listener);
+		o->sight = SIGHT_PENDING;
+	} else if (is_tcp && (state == STATE_LISTEN || is_pending(sk))) {
+		o->sight = SIGHT_PENDING;
+	}
+	o->uid = uid_of(sk);
+	o->is_ours = in_scope((__u64)sk, o->uid);
+}
+
+/* The kernel's own raw sockets send RSTs, ICMP errors and what TIME_WAIT answers: nobody's. */
+static __always_inline int is_kernels_own(struct sock *sk)
+{
+	__u16 type = 0;
+
+	bpf_core_read(&type, sizeof(type), &sk->sk_type);
+	return type == TYPE_RAW && BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock);
+}
+
+#endif

@@ -1,0 +1,267 @@
+/* cgroup.c - cgroups of version 2: where they are mounted, their ids and paths, and a walk */
+#include "scope/cgroup.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <sys/vfs.h>
+
+#define MOUNTS_BYTES (1U << 20)
+#define WALK_DEPTH 32
+#define WALK_FOLDERS 65536
+
+#ifndef CGROUP2_SUPER_MAGIC
+#define CGROUP2_SUPER_MAGIC 0x63677270
+#endif
+/* The kernel's own handle of a kernfs node (fid_type FILEID_KERNFS; FILEID_INO32_GEN before 5.5):
+ * eight bytes either way, and on a little-endian machine the very id that it reports of sockets. */
+#define HANDLE_TYPE 0xfe
+#define HANDLE_BYTES 8
+
+struct handle {
+	struct file_handle h;
+	uint64_t id;
+};
+
+static bool take_word(struct apptap_view *line, struct apptap_view *word)
+{
+	const uint8_t *end;
+
+	if (!line->left)
+		return false;
+	end = memchr(line->p, ' ', line->left);
+	word->p = line->p;
+	word->left = end ? (size_t)(end - line->p) : line->left;
+	apptap_view_take(line, end ? word->left + 1 : word->left);
+	return true;
+}
+
+static bool is_word(const struct apptap_view *v, const char *text)
+{
+	return v->left == strlen(text) && memcmp(v->p, text, v->left) == 0;
+}
+
+/* mountinfo writes blanks, line breaks and backslashes as \ooo. */
+static int copy_path(const struct apptap_view *v, char *out, size_t size)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < v->left; i++) {
+		uint8_t c = v->p[i];
+
+		if (c == '\\' && i + 3 < v->left && v->p[i + 1] <= '3') {
+			c = (uint8_t)((v->p[i + 1] & 7) << 6 | (v->p[i + 2] & 7) << 3 |
+				      (v->p[i + 3] & 7));
+			i += 3;
+		}
+		if (at + 1 >= size || !c)
+			return -ENAMETOOLONG;
+		out[at++] = (char)c;
+	}
+	out[at] = '\0';
+	return 0;
+}
+
+static bool take_line(struct apptap_view *v, struct apptap_view *line)
+{
+	const uint8_t *end;
+
+	if (!v->left)
+		return false;
+	end = memchr(v->p, '\n', v->left);
+	line->p = v->p;
+	line->left = end ? (size_t)(end - v->p) : v->left;
+	apptap_view_take(v, end ? line->left + 1 : line->left);
+	return true;
+}
+
+/* "36 25 0:31 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw" (proc(5)) */
+int apptap_cgroup_parse_mounts(struct apptap_view v, char *path, size_t size)
+{
+	struct apptap_view line;
+	int found = -ENOENT;
+
+	while (take_line(&v, &line)) {
+		struct apptap_view word, root, point;
+		bool whole;
+
+		for (int i = 0; i < 3 && take_word(&line, &word); i++)
+			;
+		if (!take_word(&line, &root) || !take_word(&line, &point))
+			continue;
+		while (take_word(&line, &word) && !is_word(&word, "-"))
+			;
+		if (!take_word(&line, &word) || !is_word(&word, "cgroup2"))
+			continue;
+		whole = is_word(&root, "/");
+		if (found < 0 || whole)
+			found = copy_path(&point, path, size);
+		if (found == 0 && whole)
+			return 0;
+	}
+	return found;
+}
+
+int apptap_cgroup_parse_membership(struct apptap_view v, char *path, size_t size)
+{
+	struct apptap_view line;
+
+	while (take_line(&v, &line)) {
+		if (line.left < 4 || memcmp(line.p, "0::/", 4) != 0)
+			continue;
+		if (line.left - 3 >= size)
+			return -ENAMETOOLONG;
+		memcpy(path, line.p + 3, line.left - 3);
+		path[line.left - 3] = '\0';
+		return 0;
+	}
+	return -ENOENT;
+}
+
+int apptap_cgroup_root_open(struct apptap_cgroup_root *root, struct apptap_error *err)
+{
+	auto_free uint8_t *buf = malloc(MOUNTS_BYTES);
+	auto_close int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	struct statfs fs;
+	size_t len = 0;
+	ssize_t n = 0;
+	int r;
+
+	if (!buf || fd < 0)
+		return apptap_error_set(err, buf ? errno : ENOMEM, "reading where cgroup2 is");
+	while (len < MOUNTS_BYTES && (n = read(fd, buf + len, MOUNTS_BYTES - len)) > 0)
+		len += (size_t)n;
+	if (n < 0)
+		return apptap_error_set(err, errno, "reading where cgroup2 is");
+	r = apptap_cgroup_parse_mounts((struct apptap_view){ buf, len }, root->path,
+				       sizeof(root->path));
+	if (r < 0) {
+		apptap_error_say(err, -r, "cgroups of version 2 are not mounted here");
+		apptap_error_hint(
+			err, "mount -t cgroup2 none /sys/fs/cgroup/unified, or name the app by "
+			     "--user, --uid or its PID");
+		return r;
+	}
+	root->fd = open(root->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (root->fd >= 0 && fstatfs(root->fd, &fs) == 0 && fs.f_type == CGROUP2_SUPER_MAGIC)
+		return 0;
+	r = apptap_error_set(err, root->fd < 0 ? errno : ENOENT, "opening cgroup2 at %s",
+			     root->path);
+	apptap_cgroup_root_close(root);
+	return r;
+}
+
+void apptap_cgroup_root_close(struct apptap_cgroup_root *root)
+{
+	if (root->fd >= 0)
+		close(root->fd);
+	root->fd = -1;
+}
+
+int apptap_cgroup_id(int fd, uint64_t *id)
+{
+	struct handle h = { .h.handle_bytes = HANDLE_BYTES };
+	struct statfs fs;
+	int mount;
+
+	if (fstatfs(fd, &fs) < 0)
+		return -errno;
+	if (fs.f_type != CGROUP2_SUPER_MAGIC)
+		return -ENOTTY;
+	if (name_to_handle_at(fd, "", &h.h, &mount, AT_EMPTY_PATH) < 0)
+		return -errno;
+	if (h.h.handle_bytes != HANDLE_BYTES)
+		return -EPROTO;
+	memcpy(id, h.h.f_handle, sizeof(*id));
+	return 0;
+}
+
+int apptap_cgroup_open_id(const struct apptap_cgroup_root *root, uint64_t id)
+{
+	struct handle h = { .h.handle_bytes = HANDLE_BYTES, .h.handle_type = HANDLE_TYPE };
+	int fd;
+
+	memcpy(h.h.f_handle, &id, sizeof(id));
+	fd = open_by_handle_at(root->fd, &h.h, O_PATH | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int apptap_cgroup_path(const struct apptap_cgroup_root *root, int fd, char *path, size_t size)
+{
+	char link[32], full[PATH_MAX];
+	size_t skip = strlen(root->path);
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	n = readlink(link, full, sizeof(full) - 1);
+	if (n < 0)
+		return -errno;
+	full[n] = '\0';
+	if (strncmp(full, root->path, skip) != 0 || (full[skip] && full[skip] != '/'))
+		return -ENOENT;
+	if (strlen(full + skip) >= size)
+		return -ENAMETOOLONG;
+	snprintf(path, size, "%s", full[skip] ? full + skip : "/");
+	return 0;
+}
+
+struct walk {
+	apptap_cgroup_each each;
+	void *arg;
+	size_t left; /* folders that may still be looked at */
+	char path[APPTAP_CGROUP_PATH_SIZE];
+};
+
+static int walk_folder(struct walk *w, int fd, size_t len, int depth);
+
+static int walk_entry(struct walk *w, int dir, const char *name, size_t len, int depth)
+{
+	int n = snprintf(w->path + len, sizeof(w->path) - len, "/%s", name);
+	int fd, r;
+
+	if ((size_t)n >= sizeof(w->path) - len)
+		return 0;
+	r = w->each(w->path, name, w->arg);
+	if (r != APPTAP_CGROUP_DESCEND)
+		return r < 0 ? r : 0;
+	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	return fd < 0 ? 0 : walk_folder(w, fd, len + (size_t)n, depth - 1); /* gone meanwhile */
+}
+
+/* Takes @fd. */
+static int walk_folder(struct walk *w, int fd, size_t len, int depth)
+{
+	const struct dirent *e;
+	DIR *d = fdopendir(fd);
+	int r = 0;
+
+	if (!d) {
+		close(fd);
+		return 0;
+	}
+	while (r == 0 && depth > 0 && w->left && (e = readdir(d))) {
+		if (e->d_type != DT_DIR || strcmp(e->d_name, ".") == 0 ||
+		    strcmp(e->d_name, "..") == 0)
+			continue;
+		w->left--;
+		r = walk_entry(w, dirfd(d), e->d_name, len, depth);
+	}
+	closedir(d);
+	return r;
+}
+
+int apptap_cgroup_walk(int root_fd, apptap_cgroup_each each, void *arg)
+{
+	auto_free struct walk *w = calloc(1, sizeof(*w));
+	int fd = w ? openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd < 0)
+		return w ? -errno : -ENOMEM;
+	w->each = each;
+	w->arg = arg;
+	w->left = WALK_FOLDERS;
+	return walk_folder(w, fd, 0, WALK_DEPTH);
+}
