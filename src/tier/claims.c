@@ -403,16 +403,20 @@ static enum apptap_claim settle_contested(struct apptap_claims *c,
 					  const struct apptap_claim_case *k, uint64_t now_ns,
 					  bool last, uid_t *uid)
 {
+	struct apptap_owner owner;
 	enum apptap_verdict v;
 
 	if (!c->contest || !k->rx_ns)
 		return APPTAP_CLAIM_UNKNOWN;
-	v = apptap_contest_judge(c->contest, &k->flow, k->rx_ns, last ? UINT64_MAX : now_ns, uid);
+	v = apptap_contest_judge(c->contest, &k->flow, k->rx_ns, last ? UINT64_MAX : now_ns,
+				 &owner);
 	if (v == APPTAP_VERDICT_WAIT && now_ns < k->met_ns + CONTEST_NS)
 		return APPTAP_CLAIM_WAIT;
 	if (v != APPTAP_VERDICT_KNOWN)
 		return APPTAP_CLAIM_UNKNOWN;
-	return apptap_scope_has(c->scope, *uid) ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
+	if (owner.ours)
+		*uid = owner.uid;
+	return owner.ours ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
 }
 
 /*

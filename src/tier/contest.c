@@ -17,7 +17,8 @@
 #include "tier/trigger.h"
 
 #define FLOWS_MAX 16384
-#define LATE_NS (150 * APPTAP_NSEC_PER_USEC) /* then it tells of the moment it was asked at only */
+#define LATE_NS (150 * APPTAP_NSEC_PER_USEC) /* then it tells of the moment it was asked at only \
+					      */
 #define SLACK_NS (100 * APPTAP_NSEC_PER_USEC) /* by which its answer may be later than a packet */
 #define FORGET_NS (100 * APPTAP_NSEC_PER_MSEC) /* nobody asks about what is older */
 #define STAMP_NS 999 /* what a time has lost that was cut to the microsecond */
@@ -63,7 +64,7 @@ int apptap_contest_open(struct apptap_contest **out, const struct apptap_scope *
 	if (r < 0)
 		apptap_error_set(err, -r, "allocating the table of contested ports");
 	else
-		r = apptap_trigger_open(&c->trigger, scope, &filter, &realtime, err);
+		r = apptap_trigger_open(&c->trigger, scope, NULL, &filter, &realtime, err);
 	if (r < 0) {
 		apptap_contest_close(c);
 		return r;
@@ -109,7 +110,8 @@ void apptap_contest_hear(struct apptap_contest *c, uint64_t now_ns)
 }
 
 enum apptap_verdict apptap_contest_judge(struct apptap_contest *c, const struct apptap_flow *flow,
-					 uint64_t rx_ns, uint64_t now_ns, uid_t *uid)
+					 uint64_t rx_ns, uint64_t now_ns,
+					 struct apptap_owner *owner)
 {
 	struct apptap_sighting s;
 	enum apptap_verdict v;
@@ -117,13 +119,13 @@ enum apptap_verdict apptap_contest_judge(struct apptap_contest *c, const struct 
 	if (rx_ns < c->from_ns)
 		return APPTAP_VERDICT_UNKNOWN;
 	hear(c, rx_ns + SLACK_NS);
-	v = apptap_owners_judge(c->owners, flow, false, rx_ns + STAMP_NS, now_ns, uid);
+	v = apptap_owners_judge(c->owners, flow, false, rx_ns + STAMP_NS, now_ns, owner);
 	if (v != APPTAP_VERDICT_ASK)
 		return v == APPTAP_VERDICT_NOBODY ? APPTAP_VERDICT_UNKNOWN : v;
 	apptap_diag_ask(c->diag, flow, 0, &s);
 	c->lookups++;
 	apptap_owners_see(c->owners, &s);
-	v = apptap_owners_judge(c->owners, flow, false, rx_ns + STAMP_NS, now_ns, uid);
+	v = apptap_owners_judge(c->owners, flow, false, rx_ns + STAMP_NS, now_ns, owner);
 	return v == APPTAP_VERDICT_KNOWN || v == APPTAP_VERDICT_WAIT ? v : APPTAP_VERDICT_UNKNOWN;
 }
 

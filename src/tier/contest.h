@@ -22,7 +22,8 @@ void apptap_contest_hear(struct apptap_contest *c, uint64_t now_ns);
  * the microsecond)? KNOWN, WAIT, or UNKNOWN. @now_ns: UINT64_MAX when nothing more will be heard.
  */
 enum apptap_verdict apptap_contest_judge(struct apptap_contest *c, const struct apptap_flow *flow,
-					 uint64_t rx_ns, uint64_t now_ns, uid_t *uid);
+					 uint64_t rx_ns, uint64_t now_ns,
+					 struct apptap_owner *owner);
 
 uint64_t apptap_contest_lookups(const struct apptap_contest *c);
 

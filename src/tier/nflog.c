@@ -527,7 +527,7 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 	s->empty_ns = apptap_clock_ns(CLOCK_REALTIME);
 	rules.mark = s->marks.mark;
 	memcpy(rules.tag, s->tag, sizeof(rules.tag));
-	r = apptap_rules_nft.install(&s->rules, &rules, err);
+	r = apptap_rules_install(&s->rules, &rules, err);
 	if (r < 0)
 		return r;
 	apptap_rules_bits(s->marks.mark, bits);

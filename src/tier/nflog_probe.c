@@ -118,7 +118,7 @@ static int prove(struct probe *probe, struct apptap_nflog_reader *reader, uint16
 	snprintf(probe->tag, sizeof(probe->tag), "%08x",
 		 (uint32_t)apptap_clock_ns(CLOCK_MONOTONIC));
 	memcpy(cfg.tag, probe->tag, sizeof(cfg.tag));
-	r = apptap_rules_nft.install(&rules, &cfg, err);
+	r = apptap_rules_install(&rules, &cfg, err);
 	free(scope);
 	/* With loopback down the rules are there, and more cannot be shown. */
 	if (r == 0 && send_to_nobody(uid) == 0)

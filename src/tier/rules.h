@@ -93,6 +93,11 @@ struct apptap_rules {
 };
 
 extern const struct apptap_rules_ops apptap_rules_nft;
+extern const struct apptap_rules_ops apptap_rules_ipt;
+
+/* By the first of them that works here. @err: what each says that does not. */
+int apptap_rules_install(struct apptap_rules **out, const struct apptap_rules_config *cfg,
+			 struct apptap_error *err);
 
 /* The bits of @mark, lowest first. */
 static inline void apptap_rules_bits(uint32_t mark, uint32_t bits[APPTAP_BITS])
