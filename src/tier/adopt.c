@@ -31,6 +31,8 @@ struct apptap_adopt {
 	uint32_t given;
 	uint64_t next_ns; /* CLOCK_MONOTONIC */
 	uint64_t known[KNOWN]; /* cookies, by their low bits */
+	uint64_t met[KNOWN]; /* the same: looked at once, and not known then */
+	bool looked;
 	uint64_t told_ns[65536]; /* when the rules were told of the port */
 	uint16_t ports[PORTS_MAX]; /* to tell them of now */
 	size_t count;
@@ -80,6 +82,7 @@ static int take_socket(const struct apptap_sighting *found, void *arg)
 {
 	struct apptap_adopt *a = arg;
 	uint64_t *known = &a->known[found->cookie % KNOWN];
+	uint64_t *met = &a->met[found->cookie % KNOWN];
 
 	if (found->uid == APPTAP_UID_NONE || !apptap_scope_has(a->scope, found->uid))
 		return 0;
@@ -87,6 +90,11 @@ static int take_socket(const struct apptap_sighting *found, void *arg)
 		take_port(a, found->flow.lport, apptap_clock_ns(CLOCK_MONOTONIC));
 	if (!found->flow.rport || *known == found->cookie)
 		return 0;
+	/* What the rules have shown of a young one may still be on its way to us. */
+	if (a->looked && *met != found->cookie) {
+		*met = found->cookie;
+		return 0;
+	}
 	*known = found->cookie;
 	if (!apptap_claims_knows(a->claims, &found->flow, found->cookie))
 		apptap_marks_put(&a->nl, &a->msg, &found->flow, a->given, a->given);
@@ -106,6 +114,7 @@ int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err)
 		r = apptap_diag_dump(a->diag, IPPROTO_TCP, take_socket, a, err);
 	if (r == 0)
 		r = a->rules->ops->own_ports(a->rules, a->ports, a->count, err);
+	a->looked = true;
 	cost_ns = apptap_clock_ns(CLOCK_MONOTONIC) - start_ns;
 	a->next_ns = start_ns + MAX(LOOK_NS, cost_ns * COST_SHARE);
 	return r;

@@ -13,6 +13,8 @@
 #include <linux/if_packet.h>
 #include <netinet/in.h>
 
+#include "tier/links.h"
+
 #define SETS 8192
 #define WAYS 4
 #define WAIT_NS (20 * APPTAP_NSEC_PER_MSEC) /* for the app's answer, or news of closed sockets */
@@ -358,6 +360,11 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 	k->was_ours = lately(p->ours_ns, k->met_ns);
 	if (!needs_no_answer(e, k))
 		ask(c, pkt, d, k);
+	if (class == APPTAP_RULE_GIVEN && pkt->ifindex == APPTAP_LOOPBACK_IFINDEX &&
+	    !apptap_scope_has(c->scope, k->found.uid)) {
+		apptap_dissect_flow(d, false, &k->flow); /* both its ends are here */
+		ask(c, pkt, d, k);
+	}
 	if (is_datagram(k->flow.proto) && k->found.uid != APPTAP_UID_NONE && !k->found.group)
 		note_port(c, &k->found, apptap_scope_has(c->scope, k->found.uid), true);
 	if (k->syn && e)

@@ -17,8 +17,9 @@
 #include "tier/trigger.h"
 
 #define FLOWS_MAX 16384
-#define LATE_NS (150 * APPTAP_NSEC_PER_USEC) /* then it tells of the moment it was asked at only \
-					      */
+#define LATE_NS                                                                          \
+	(150 * APPTAP_NSEC_PER_USEC) /* then it tells of the moment it was asked at only \
+				      */
 #define SLACK_NS (100 * APPTAP_NSEC_PER_USEC) /* by which its answer may be later than a packet */
 #define FORGET_NS (100 * APPTAP_NSEC_PER_MSEC) /* nobody asks about what is older */
 #define STAMP_NS 999 /* what a time has lost that was cut to the microsecond */

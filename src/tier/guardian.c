@@ -7,35 +7,35 @@
  */
 #include "tier/guardian.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
-#include "tier/ipt.h"
+#include "tier/ipt_table.h"
 #include "tier/marks.h"
 
 #define HELD_FD 3
 
-static void become(const char *tag, uint32_t mark, int in, int held)
+static void become(const struct apptap_guardian_orders *orders, int in)
 {
 	char number[16];
-	char *argv[] = { (char *)"apptap", (char *)"--guardian", (char *)tag, number, NULL };
+	char *argv[] = { (char *)"apptap", (char *)"--guardian",   (char *)orders->tag,
+			 number,	   (char *)orders->tables, NULL };
 	int null = open("/dev/null", O_RDWR);
 
-	snprintf(number, sizeof(number), "%x", mark);
+	snprintf(number, sizeof(number), "%x", orders->mark);
 	setsid();
 	dup2(in, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	dup2(null, STDERR_FILENO);
-	dup2(held, HELD_FD); /* not to be closed by exec, unlike all others of ours */
+	dup2(orders->held, HELD_FD); /* not to be closed by exec, unlike all others of ours */
 	execv("/proc/self/exe", argv);
 	_exit(127);
 }
 
-int apptap_guardian_start(struct apptap_guardian *g, const char *tag, uint32_t mark, int held,
+int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardian_orders *orders,
 			  struct apptap_error *err)
 {
 	int ends[2];
@@ -44,7 +44,7 @@ int apptap_guardian_start(struct apptap_guardian *g, const char *tag, uint32_t m
 		return apptap_error_set(err, errno, "making a pipe");
 	g->pid = fork();
 	if (g->pid == 0)
-		become(tag, mark, ends[0], held);
+		become(orders, ends[0]);
 	close(ends[0]);
 	g->fd = ends[1];
 	if (g->pid > 0)
@@ -63,7 +63,7 @@ void apptap_guardian_end(struct apptap_guardian *g)
 			return;
 }
 
-int apptap_guardian_main(const char *tag, const char *mark)
+int apptap_guardian_main(const char *tag, const char *mark, const char *tables)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
 	char byte;
@@ -78,6 +78,10 @@ int apptap_guardian_main(const char *tag, const char *mark)
 	/* Another program's change at the same moment may get in the way of ours. */
 	for (int i = 0; i < 20 && apptap_ipt_remove(tag, NULL) < 0; i++)
 		usleep(100000);
+	if (strchr(tables, '4'))
+		apptap_ipt_table_drop(APPTAP_IPT_V4);
+	if (strchr(tables, '6'))
+		apptap_ipt_table_drop(APPTAP_IPT_V6);
 	apptap_marks_clear((uint32_t)strtoul(mark, NULL, 16), NULL);
 	return 0;
 }

@@ -14,14 +14,21 @@ struct apptap_guardian {
 		.fd = -1     \
 	}
 
-/* @tag: of the chains; @mark: bits to clear in conntrack. @held: a name that it holds as well. */
-int apptap_guardian_start(struct apptap_guardian *g, const char *tag, uint32_t mark, int held,
+struct apptap_guardian_orders {
+	const char *tag; /* of the chains */
+	const char *tables; /* "4", "6": tables that are ours if there is nothing else in them */
+	uint32_t mark; /* bits to clear in conntrack */
+	int held; /* the name of the chains, which it holds as well */
+};
+
+int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardian_orders *orders,
 			  struct apptap_error *err);
 
 /* Has it do its work now, and waits for it. */
 void apptap_guardian_end(struct apptap_guardian *g);
 
-/* What `apptap --guardian TAG MARK` does: waits for the end of its stdin. Return: an exit code. */
-int apptap_guardian_main(const char *tag, const char *mark);
+/* What `apptap --guardian TAG MARK TABLES` does: waits for the end of its stdin. Return: an exit
+ * code. */
+int apptap_guardian_main(const char *tag, const char *mark, const char *tables);
 
 #endif

@@ -10,7 +10,7 @@
 #include <stdio.h>
 
 #include "tier/guardian.h"
-#include "tier/ipt.h"
+#include "tier/ipt_table.h"
 #include "tier/rules.h"
 
 #define TEXT_BYTES (256U << 10)
@@ -220,6 +220,12 @@ static void ipt_remove(struct apptap_rules *r)
 static int install_both(struct ipt_rules *n, const struct apptap_rules_config *cfg,
 			struct apptap_error *err)
 {
+	char tables[3] = "";
+	struct apptap_guardian_orders orders = {
+		.tag = n->tag,
+		.tables = tables,
+		.mark = n->mark,
+	};
 	int r = apptap_ipt_check(APPTAP_IPT_V4, err);
 
 	if (r < 0)
@@ -229,7 +235,12 @@ static int install_both(struct ipt_rules *n, const struct apptap_rules_config *c
 	n->held = apptap_ipt_hold(n->tag);
 	if (n->held < 0)
 		return apptap_error_set(err, -n->held, "naming our chains");
-	r = apptap_guardian_start(&n->guardian, n->tag, n->mark, n->held, err);
+	orders.held = n->held;
+	if (!apptap_ipt_table_exists(APPTAP_IPT_V4))
+		strcat(tables, "4");
+	if (n->v6 && !apptap_ipt_table_exists(APPTAP_IPT_V6))
+		strcat(tables, "6");
+	r = apptap_guardian_start(&n->guardian, &orders, err);
 	if (r == 0)
 		r = install_family(n, APPTAP_IPT_V4, cfg->scope, err);
 	if (r == 0 && n->v6)
