@@ -16,7 +16,7 @@
 #include "base/nfmsg.h"
 #include "tier/marks.h"
 
-#define LOOK_NS (200 * APPTAP_NSEC_PER_MSEC)
+#define LOOK_NS (100 * APPTAP_NSEC_PER_MSEC)
 #define COST_SHARE 100 /* looking takes at most one part in so many */
 #define KNOWN 4096 /* sockets that need no mark again */
 #define PORTS_MAX ((size_t)1000) /* at a time; beyond that: from the first packet sent */

@@ -28,6 +28,7 @@
 #define GROUPS 64
 #define PORTS 65536
 #define ACCEPT_NS (100 * APPTAP_NSEC_PER_MSEC) /* for somebody to accept a connection */
+#define YOUNG_NS (2 * APPTAP_NSEC_PER_SEC)
 #define REASK_NS (250 * APPTAP_NSEC_PER_MSEC) /* for a change of owner: fchown() */
 
 /* What is certain of a flow, by the numbers of the packets that told it. */
@@ -36,6 +37,7 @@ struct evidence {
 	uint64_t ours, taken; /* the last of each; 0: none */
 	uint64_t ns; /* CLOCK_REALTIME, here */
 	uint64_t syn; /* that began the connection */
+	uint64_t syn_ns; /* CLOCK_REALTIME, here */
 	uint64_t asked_ns; /* CLOCK_REALTIME: when the socket table was last asked whose it is */
 	uint64_t cookie; /* of the app's socket then; 0: not known */
 	uint32_t isn; /* of that SYN */
@@ -167,6 +169,10 @@ static enum apptap_claim vouch(struct apptap_claims *c, struct evidence *e,
 		e->given = true;
 		return APPTAP_CLAIM_FOREIGN;
 	}
+	/* A connection that the app has just begun, of which we asked too late: it is over, and the
+	 * next has its ports. */
+	if (e->flow.proto == IPPROTO_TCP && !e->cookie && e->syn && now_ns - e->syn_ns < YOUNG_NS)
+		return APPTAP_CLAIM_OURS;
 	e->suspect = true;
 	return APPTAP_CLAIM_WAIT;
 }
@@ -210,6 +216,7 @@ static enum apptap_claim see_stream(struct apptap_claims *c, struct evidence *e,
 		e->cookie = e->asked_ns = 0;
 		e->isn = d->tcp_seq;
 		e->syn = c->number;
+		e->syn_ns = now_ns;
 	}
 	if (sent && !syn && e->listener != APPTAP_UID_NONE && e->syn > e->ours) {
 		c->ports[e->flow.lport].ours_accepts = true;
@@ -305,6 +312,7 @@ static void note_syn(struct evidence *e, const struct apptap_dissect *d,
 		return; /* sent again */
 	e->isn = d->tcp_seq;
 	e->syn = k->number;
+	e->syn_ns = k->met_ns;
 	e->ns = k->met_ns;
 	e->listener = k->found.uid;
 	e->given = e->suspect = false;

@@ -35,7 +35,7 @@
 #define INTERFACES_MAX 64
 #define HOLD_BYTES (64U << 20)
 #define HOLD_TICK_MS 4
-#define IDLE_TICK_MS 200
+#define IDLE_TICK_MS 100
 #define GATHERED_NS \
 	(30 * APPTAP_NSEC_PER_MSEC) /* what need not come at once may lie in the kernel */
 #define SETTLES_A_TURN 512

@@ -192,14 +192,18 @@ static int commit(struct ipt_rules *n, struct apptap_error *err)
 static int install_family(struct ipt_rules *n, enum apptap_ipt_family family,
 			  const struct apptap_scope *scope, struct apptap_error *err)
 {
+	const char *group = family == APPTAP_IPT_V6 ? "ff00::/8" : "224.0.0.0/3";
+
 	begin(n, family);
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
 		say(n, ":" APPTAP_IPT_PREFIX "%s_%s - [0:0]\n", n->tag, chains[i]);
 	out_rules(n, scope);
 	out_chains(n);
 	in_rules(n);
-	/* Behind every filter of OUTPUT, before every filter of INPUT. */
-	say(n, "-I POSTROUTING -j " APPTAP_IPT_PREFIX "%s_OUT\n", n->tag);
+	/* Behind every filter of OUTPUT, before every filter of INPUT. What comes back to this
+	 * machine as well passes POSTROUTING twice. */
+	say(n, "-I POSTROUTING ! -d %s -j " APPTAP_IPT_PREFIX "%s_OUT\n", group, n->tag);
+	say(n, "-I OUTPUT -d %s -j " APPTAP_IPT_PREFIX "%s_OUT\n", group, n->tag);
 	say(n, "-I INPUT -j " APPTAP_IPT_PREFIX "%s_IN\n", n->tag);
 	return commit(n, err);
 }
