@@ -25,6 +25,11 @@ static void print(const struct apptap_event_cleanup *c)
 	printf(" (%" PRIu64 " processes looked at)\n", c->processes_checked);
 	if (c->agents_live)
 		printf("captures that run now: %" PRIu64 ", left alone\n", c->agents_live);
+	printf("cgroups of commands that have ended: ");
+	if (c->cgroups_removed)
+		printf("%" PRIu64 " removed\n", c->cgroups_removed);
+	else
+		printf("none\n");
 	printf("files of earlier captures: ");
 	if (c->files_removed)
 		printf("%" PRIu64 " removed\n", c->files_removed);

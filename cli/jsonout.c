@@ -104,6 +104,7 @@ int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 	json_object_set_new(o, "tier", got->is_ready ? text(got->ready.tier) : json_null());
 	json_object_set_new(o, "uids", uids);
 	json_object_set_new(o, "cgroups", cgroups);
+	json_object_set_new(o, "netns", got->ready.netns[0] ? text(got->ready.netns) : json_null());
 	json_object_set_new(o, "whole_device", json_boolean(start->whole_device));
 	json_object_set_new(o, "path", text(r->options->output));
 	json_object_set_new(o, "format", text(start->format));
@@ -149,9 +150,10 @@ int apptap_jsonout_probe(const struct apptap_event_probe *p, FILE *to)
 
 int apptap_jsonout_cleanup(const struct apptap_event_cleanup *c, FILE *to)
 {
-	return put(json_pack("{s:s,s:o,s:o,s:o,s:o}", "apptap", APPTAP_VERSION, "processes_checked",
-			     number(c->processes_checked), "agents_ended", number(c->agents_ended),
-			     "agents_live", number(c->agents_live), "files_removed",
+	return put(json_pack("{s:s,s:o,s:o,s:o,s:o,s:o}", "apptap", APPTAP_VERSION,
+			     "processes_checked", number(c->processes_checked), "agents_ended",
+			     number(c->agents_ended), "agents_live", number(c->agents_live),
+			     "cgroups_removed", number(c->cgroups_removed), "files_removed",
 			     number(c->files_removed)),
 		   to);
 }

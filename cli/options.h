@@ -20,6 +20,7 @@ struct apptap_options {
 	enum apptap_action action;
 	struct apptap_start start;
 	const char *output; /* borrowed from argv; "-" is stdout */
+	char **command; /* borrowed from argv, ended by NULL; NULL: none is started */
 	const char *device; /* borrowed from argv, like ssh: a serial */
 	const char *ssh; /* a destination */
 	bool local;

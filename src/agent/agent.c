@@ -31,6 +31,7 @@ struct agent {
 	int file_fd; /* owned; the host's output, until a capture takes it */
 	bool is_socket; /* stdin can carry descriptors */
 	bool greeted;
+	pid_t host_pid; /* as it says itself */
 	bool over; /* the job is done, or the host is gone */
 	int exit_code;
 };
@@ -129,7 +130,7 @@ static int start(struct agent *a, const struct apptap_start *cmd, enum apptap_fa
 		return apptap_error_say(err, EALREADY, "the agent captures already");
 	if (!cmd->stream && !cmd->no_file && a->file_fd < 0)
 		return apptap_error_say(err, EBADF, "the output's descriptor did not arrive");
-	return apptap_capture_start(&a->capture, cmd,
+	return apptap_capture_start(&a->capture, cmd, a->host_pid,
 				    cmd->stream || cmd->no_file ? -1 : apptap_steal_fd(&a->file_fd),
 				    a->wire_fd, failure, err);
 }
@@ -223,14 +224,16 @@ static void run_command(struct agent *a, const struct apptap_command *cmd)
 static int take_frame(struct agent *a, const struct apptap_frame *frame, struct apptap_error *err)
 {
 	struct apptap_command cmd;
-	struct apptap_hello hello;
+	struct apptap_hello hello = { 0 };
 	int r;
 
 	if (!a->greeted) {
 		if (frame->type != APPTAP_FRAME_HELLO)
 			return apptap_error_say(err, EPROTO, "the host did not greet");
 		a->greeted = true;
-		return apptap_hello_decode(frame->body, &hello, err);
+		r = apptap_hello_decode(frame->body, &hello, err);
+		a->host_pid = (pid_t)hello.pid;
+		return r;
 	}
 	if (frame->type != APPTAP_FRAME_COMMAND)
 		return apptap_error_say(err, EPROTO, "the host sent a frame of type %u",

@@ -11,6 +11,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "agent/command.h"
+#include "scope/cgroup.h"
+
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434 /* one number on every architecture but alpha, like the next */
 #endif
@@ -66,8 +69,11 @@ static bool is_agent(pid_t pid, const char *own_exe)
 {
 	char exe[256], args[512];
 	const char *second;
-	ssize_t n;
+	ssize_t n = read_proc(pid, "comm", args, sizeof(args));
 
+	/* A guardian ends by itself, and what it still does then must be done (command.c). */
+	if (n <= 0 || strcmp(args, APPTAP_GUARDIAN_COMM "\n") == 0)
+		return false;
 	if (!read_exe(pid, exe, sizeof(exe)) || (strcmp(exe, own_exe) != 0 && !is_our_name(exe)))
 		return false;
 	n = read_proc(pid, "cmdline", args, sizeof(args));
@@ -152,6 +158,41 @@ static uint64_t remove_all_files(void)
 	return count;
 }
 
+struct leftovers {
+	const char *own_exe;
+	int root;
+	uint64_t removed;
+};
+
+/* "apptap-PID-NUMBER", made for a command by an agent that is no more. It goes if nothing is in it:
+ * what still runs there was not ours to end. */
+static int remove_leftover(const char *path, const char *name, void *arg)
+{
+	struct leftovers *l = arg;
+	unsigned number;
+	int pid, end = 0;
+
+	if (sscanf(name, "apptap-%d-%8x%n", &pid, &number, &end) != 2 || name[end] ||
+	    is_agent(pid, l->own_exe))
+		return APPTAP_CGROUP_DESCEND;
+	if (unlinkat(l->root, path + 1, AT_REMOVEDIR) == 0)
+		l->removed++;
+	return APPTAP_CGROUP_PASS;
+}
+
+static uint64_t remove_cgroups(const char *own_exe)
+{
+	struct apptap_cgroup_root root = APPTAP_CGROUP_ROOT_CLOSED;
+	struct leftovers l = { .own_exe = own_exe };
+
+	if (apptap_cgroup_root_open(&root, NULL) < 0)
+		return 0;
+	l.root = root.fd;
+	apptap_cgroup_walk(root.fd, remove_leftover, &l);
+	apptap_cgroup_root_close(&root);
+	return l.removed;
+}
+
 int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *err)
 {
 	char own_exe[256];
@@ -178,6 +219,7 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 			out->agents_ended++;
 	}
 	closedir(proc);
+	out->cgroups_removed = remove_cgroups(own_exe);
 	if (geteuid() == 0)
 		out->files_removed = remove_all_files();
 	return 0;

@@ -79,6 +79,7 @@ static const struct field ready_fields[] = {
 	TEXT_FIELD(struct apptap_event_ready, tier),
 	NUMBER_FIELD(struct apptap_event_ready, linktype, UINT16_MAX),
 	FLAG_FIELD(struct apptap_event_ready, whole_device),
+	TEXT_FIELD(struct apptap_event_ready, netns),
 	{ 0 },
 };
 
@@ -139,6 +140,7 @@ static const struct field cleanup_fields[] = {
 	NUMBER_FIELD(struct apptap_event_cleanup, processes_checked, INT64_MAX),
 	NUMBER_FIELD(struct apptap_event_cleanup, agents_ended, INT64_MAX),
 	NUMBER_FIELD(struct apptap_event_cleanup, agents_live, INT64_MAX),
+	OPTION_FIELD(struct apptap_event_cleanup, cgroups_removed, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, files_removed, INT64_MAX),
 	{ 0 },
 };

@@ -107,6 +107,7 @@ struct apptap_wire_process {
 
 struct apptap_event_ready {
 	char tier[16];
+	char netns[APPTAP_WIRE_PATH_BYTES]; /* the one entered: a path, name or PID; "": none */
 	uint32_t linktype;
 	bool whole_device;
 	struct apptap_wire_uid uids[APPTAP_WIRE_UIDS_MAX];
@@ -150,6 +151,7 @@ struct apptap_event_probe {
 struct apptap_event_cleanup {
 	uint64_t processes_checked;
 	uint64_t agents_ended;
+	uint64_t cgroups_removed; /* of commands that have ended */
 	uint64_t agents_live; /* of captures that run now: left alone */
 	uint64_t files_removed; /* agents' programs and captures that were not fetched */
 };

@@ -51,6 +51,15 @@ static void the_known_command_lines_are_understood(void **state)
 	assert_string_equal(o.start.breadth, "app+isolated");
 	assert_int_equal(parse("--whole-device --local -o x.pcapng --format pcap"), 0);
 	assert_string_equal(o.start.format, "pcap");
+	assert_int_equal(parse("--unit nginx --local -o x.pcap"), 0);
+	assert_string_equal(o.start.unit, "nginx");
+	assert_int_equal(parse("--container 4f1c --local -o x.pcap"), 0);
+	assert_int_equal(parse("--cgroup /a/b --local -o x.pcap"), 0);
+	assert_int_equal(parse("-o x.pcap -d 2 -- curl -o y --local -- z"), 0);
+	assert_string_equal(o.command[0], "curl");
+	assert_string_equal(o.command[2], "y");
+	assert_string_equal(o.command[4], "--");
+	assert_string_equal(o.output, "x.pcap");
 	assert_int_equal(parse("--probe --local --json"), 0);
 	assert_int_equal(o.action, APPTAP_ACTION_PROBE);
 	assert_int_equal(parse("--cleanup --local"), 0);
