@@ -25,7 +25,7 @@
 struct apptap_adopt {
 	const struct apptap_scope *scope; /* borrowed, like the next three */
 	struct apptap_diag *diag;
-	const struct apptap_claims *claims;
+	struct apptap_claims *claims;
 	struct apptap_rules *rules;
 	struct apptap_nl nl; /* owned */
 	uint32_t given;
@@ -40,7 +40,7 @@ struct apptap_adopt {
 };
 
 int apptap_adopt_new(struct apptap_adopt **out, const struct apptap_scope *scope,
-		     struct apptap_diag *diag, const struct apptap_claims *claims,
+		     struct apptap_diag *diag, struct apptap_claims *claims,
 		     struct apptap_rules *rules, uint32_t given, struct apptap_error *err)
 {
 	struct apptap_adopt *a = calloc(1, sizeof(*a));
@@ -87,6 +87,8 @@ static int take_socket(const struct apptap_sighting *found, void *arg)
 	if (found->uid == APPTAP_UID_NONE || !apptap_scope_has(a->scope, found->uid))
 		return 0;
 	if (found->flow.proto == IPPROTO_UDP)
+		apptap_claims_bound(a->claims, found);
+	if (found->flow.proto == IPPROTO_UDP)
 		take_port(a, found->flow.lport, apptap_clock_ns(CLOCK_MONOTONIC));
 	if (!found->flow.rport || *known == found->cookie)
 		return 0;
@@ -112,10 +114,10 @@ int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err)
 	r = apptap_diag_dump(a->diag, IPPROTO_UDP, take_socket, a, err);
 	if (r == 0)
 		r = apptap_diag_dump(a->diag, IPPROTO_TCP, take_socket, a, err);
-	if (r == 0)
-		r = a->rules->ops->own_ports(a->rules, a->ports, a->count, err);
 	a->looked = true;
 	cost_ns = apptap_clock_ns(CLOCK_MONOTONIC) - start_ns;
+	if (r == 0)
+		r = a->rules->ops->own_ports(a->rules, a->ports, a->count, err);
 	a->next_ns = start_ns + MAX(LOOK_NS, cost_ns * COST_SHARE);
 	return r;
 }

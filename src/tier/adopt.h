@@ -10,7 +10,7 @@ struct apptap_adopt;
 
 /* All but @out are borrowed and outlive it. @given: the bit of the mark that says so. */
 int apptap_adopt_new(struct apptap_adopt **out, const struct apptap_scope *scope,
-		     struct apptap_diag *diag, const struct apptap_claims *claims,
+		     struct apptap_diag *diag, struct apptap_claims *claims,
 		     struct apptap_rules *rules, uint32_t given, struct apptap_error *err);
 void apptap_adopt_free(struct apptap_adopt *a); /* NULL is fine */
 

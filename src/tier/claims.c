@@ -459,6 +459,25 @@ static enum apptap_claim settle_datagram(struct apptap_claims *c, const struct e
 	return owned && !found_ours ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_OURS;
 }
 
+/* A multicast that none of the app's sockets would get now: one that has left since had it. */
+static enum apptap_claim settle_group(const struct apptap_claims *c,
+				      const struct apptap_claim_case *k, bool over, uid_t *uid)
+{
+	uint64_t gone[APPTAP_DEATHS_A_PORT];
+	int n;
+
+	if (!k->was_ours || !k->holder)
+		return APPTAP_CLAIM_FOREIGN;
+	n = apptap_deaths_since(c->deaths, &k->flow, k->since_ns, gone);
+	*uid = c->scope->uids[0].uid;
+	for (int i = 0; i < n; i++)
+		if (gone[i] == k->holder)
+			return APPTAP_CLAIM_OURS;
+	if (!over)
+		return APPTAP_CLAIM_WAIT;
+	return n < 0 ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_FOREIGN;
+}
+
 /*
  * Of a connection from outside, before anybody was seen to have accepted it: it is his who does,
  * from its SYN on. Where nobody does it is the listener's, unless others accept on his port.
@@ -553,9 +572,17 @@ enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_cl
 	*uid = k->found.uid;
 	if (is_datagram(k->flow.proto) && !k->found.group)
 		return settle_datagram(c, e, k, now_ns, last, uid);
+	if (k->found.uid == APPTAP_UID_NONE && k->found.group)
+		return settle_group(c, k, over, uid);
 	if (k->found.uid == APPTAP_UID_NONE)
 		return settle_closed(c, e, k, over, uid);
 	return apptap_scope_has(c->scope, k->found.uid) ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
+}
+
+void apptap_claims_bound(struct apptap_claims *c, const struct apptap_sighting *found)
+{
+	if (found->sight == APPTAP_SIGHT_OWNED)
+		note_port(c, found, true, true);
 }
 
 bool apptap_claims_knows(const struct apptap_claims *c, const struct apptap_flow *flow,

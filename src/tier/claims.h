@@ -59,6 +59,9 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_claim_case *k,
 				       uint64_t now_ns, bool last, uid_t *uid);
 
+/* A look through the socket table has found a datagram socket of the app's. */
+void apptap_claims_bound(struct apptap_claims *c, const struct apptap_sighting *found);
+
 /* Have the rules shown the app's packets on the flow, of this very socket? */
 bool apptap_claims_knows(const struct apptap_claims *c, const struct apptap_flow *flow,
 			 uint64_t cookie);

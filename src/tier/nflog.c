@@ -38,6 +38,7 @@
 #define IDLE_TICK_MS 100
 #define GATHERED_NS \
 	(30 * APPTAP_NSEC_PER_MSEC) /* what need not come at once may lie in the kernel */
+#define CHECK_NS (1 * APPTAP_NSEC_PER_SEC)
 #define SETTLES_A_TURN 512
 
 /* One that waits in the hold queue, in the same order: what was known when it was met. */
@@ -73,6 +74,7 @@ struct nflog {
 	bool more; /* the last turn ended before all was read */
 	bool silenced; /* draining: the rules log nothing more */
 	uint64_t delivered; /* packets of our rules */
+	uint64_t check_ns; /* CLOCK_MONOTONIC: when to look for the rules next */
 	uint64_t undelivered; /* known at the end: logged, but never delivered */
 	uint64_t now_ns; /* of the read that is being judged */
 	uint64_t empty_ns; /* nothing had been left to read then: what is read now came later */
@@ -325,6 +327,17 @@ static void arm_timer(struct nflog *s)
 	s->timer_ms = ms;
 }
 
+/* Where somebody has flushed them, nothing would come any more, and nobody would say so. */
+static int check_rules(struct nflog *s, struct apptap_error *err)
+{
+	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+
+	if (now_ns < s->check_ns)
+		return 0;
+	s->check_ns = now_ns + CHECK_NS;
+	return s->rules->ops->check(s->rules, err);
+}
+
 static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 			  struct apptap_error *err)
 {
@@ -359,6 +372,8 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 	tend_witnesses(s);
 	if (r >= 0 && !s->silenced)
 		r = apptap_adopt_tend(s->adopt, err);
+	if (r >= 0 && !s->silenced)
+		r = check_rules(s, err);
 	arm_timer(s);
 	return r < 0 ? r : 0;
 }
@@ -586,6 +601,7 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 const struct apptap_tier_ops apptap_tier_nflog = {
 	.name = "nflog",
 	.gist = "netfilter marks the app's connections and logs their packets (NFLOG)",
+	.may_end = true,
 	.probe = apptap_nflog_probe,
 	.open = nflog_open,
 	.dispatch = nflog_dispatch,

@@ -80,6 +80,8 @@ struct apptap_rules_ops {
 	 */
 	int (*own_ports)(struct apptap_rules *r, const uint16_t *ports, size_t count,
 			 struct apptap_error *err);
+	/* Are they there still? -ESTALE: somebody has removed them. */
+	int (*check)(struct apptap_rules *r, struct apptap_error *err);
 	/*
 	 * Logs nothing more. @logged: packets that were logged until then, of which some may not
 	 * have been delivered.

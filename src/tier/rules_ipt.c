@@ -348,6 +348,27 @@ static int ipt_own_ports(struct apptap_rules *r, const uint16_t *ports, size_t c
 	return 0;
 }
 
+static bool has_jumps(struct ipt_rules *n, enum apptap_ipt_family family)
+{
+	auto_free char *saved = NULL;
+	char out[64], in[64];
+
+	if (apptap_ipt_save(family, &saved, NULL) < 0)
+		return true; /* not known */
+	snprintf(out, sizeof(out), " -j " APPTAP_IPT_PREFIX "%s_OUT\n", n->tag);
+	snprintf(in, sizeof(in), " -j " APPTAP_IPT_PREFIX "%s_IN\n", n->tag);
+	return strstr(saved, out) && strstr(saved, in);
+}
+
+static int ipt_check(struct apptap_rules *r, struct apptap_error *err)
+{
+	struct ipt_rules *n = ipt_of(r);
+
+	if (has_jumps(n, APPTAP_IPT_V4) && (!n->v6 || has_jumps(n, APPTAP_IPT_V6)))
+		return 0;
+	return apptap_error_say(err, ESTALE, "somebody has removed our rules from iptables");
+}
+
 static void write_silence(struct ipt_rules *n, const void *arg)
 {
 	(void)arg;
@@ -367,6 +388,7 @@ const struct apptap_rules_ops apptap_rules_ipt = {
 	.install = ipt_install,
 	.update = ipt_update,
 	.own_ports = ipt_own_ports,
+	.check = ipt_check,
 	.silence = ipt_silence,
 	.remove = ipt_remove,
 };

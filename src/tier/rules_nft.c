@@ -129,6 +129,26 @@ static int take_counter(const struct nlmsghdr *h, void *arg)
 	return 0;
 }
 
+static int take_nothing(const struct nlmsghdr *h, void *arg)
+{
+	(void)h;
+	(void)arg;
+	return 0;
+}
+
+static int nft_check(struct apptap_rules *r, struct apptap_error *err)
+{
+	struct nft_rules *n = nft_of(r);
+
+	apptap_nfmsg_init(&n->table.msg);
+	apptap_nft_table_begin(&n->table, NFT_MSG_GETTABLE, 0, "a question about our table");
+	apptap_nfmsg_put_str(&n->table.msg, NFTA_TABLE_NAME, n->table.name);
+	if (apptap_nl_ask(&n->nl, (struct nlmsghdr *)(void *)n->table.msg.bytes, take_nothing, NULL,
+			  NULL) != -ENOENT)
+		return 0;
+	return apptap_error_say(err, ESTALE, "somebody has removed our table from nftables");
+}
+
 static int nft_silence(struct apptap_rules *r, uint64_t *logged, struct apptap_error *err)
 {
 	static const char *const chains[] = { "out", "in" };
@@ -158,6 +178,7 @@ const struct apptap_rules_ops apptap_rules_nft = {
 	.install = nft_install,
 	.update = nft_update,
 	.own_ports = nft_own_ports,
+	.check = nft_check,
 	.silence = nft_silence,
 	.remove = nft_remove,
 };

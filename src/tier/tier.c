@@ -1,5 +1,6 @@
 /* tier.c - the table of tiers, and the choice between them */
 #include "tier/tier.h"
+#include "tier/lasting.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -44,7 +45,11 @@ static int try_tier(struct apptap_tier **out, const struct apptap_tier_ops *ops,
 
 	if (r == 0 && !ops->open_proves)
 		r = ops->probe(err);
-	return r < 0 ? r : ops->open(out, cfg, err);
+	if (r >= 0)
+		r = ops->open(out, cfg, err);
+	if (r >= 0 && ops->may_end)
+		r = apptap_tier_make_lasting(out, cfg, err);
+	return r;
 }
 
 /* What is wrong with the question is wrong for every tier. */

@@ -201,3 +201,33 @@ def test_forced_but_not_possible(lab):
     said = tool.json()
     assert said["tier"] == "sockdiag"
     assert any("nflog does not work here" in text for text in said["warnings"]), said["warnings"]
+
+
+def test_rules_removed_by_somebody(lab, monkeypatch):
+    """iptables -F while it captures: it says so, and the next tier goes on in the same file."""
+    monkeypatch.setenv("APPTAP_RULES", "iptables")
+    workload = lab_module.BY_NAME["tcp_short"]
+    tools = []
+
+    def tool():
+        started = lab.apptap(tier="nflog").wait_ready()
+        p = lab.traffic("app", "dns", f"uid={truth.APP_UID}", "count=10", "ports=29900-29999")
+        p.line()
+        p.say("go")
+        p.line()
+        p.finish()
+        inside(lab, "iptables", "-t", "mangle", "-F")
+        end = time.monotonic() + 5
+        while not any("somebody has removed" in line for line in started.talk):
+            assert time.monotonic() < end, started.talk
+            time.sleep(0.01)
+        tools.append(started)
+        return started
+
+    outcome = lab.run([workload], tool)
+    assert outcome.code == 0, outcome.tool.talk
+    tally = outcome.tally(workload)
+    assert not tally.leaked and not tally.extra and tally.recall == 1, outcome.report.complain()
+    assert outcome.json["counters"]["packets"] >= tally.expected + 20	# and what came before
+    assert any("capturing with sockdiag from now on" in text for text in outcome.json["warnings"])
+    assert "APPTAP_" not in ruleset(lab)
