@@ -170,6 +170,14 @@ static int take_format(struct apptap_options *o, const char *arg, struct apptap_
 	return copy(o->start.format, sizeof(o->start.format), arg, "the format", err);
 }
 
+static int take_plain(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->start.plain = true;
+	return 0;
+}
+
 static int take_nano(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	(void)arg;
@@ -357,6 +365,14 @@ static int take_agent(struct apptap_options *o, const char *arg, struct apptap_e
 	return 0;
 }
 
+static int take_agent_spool(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_AGENT_SPOOL;
+	return 0;
+}
+
 static int take_agent_once(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	(void)arg;
@@ -389,6 +405,7 @@ static const struct row rows[] = {
 	{ NULL, 0, NULL, "Into which file", NULL },
 	{ "output", 'o', "FILE", "the capture file; - is stdout", take_output },
 	{ "format", 0, "NAME", "pcap or pcapng; default: by the ending of FILE", take_format },
+	{ "no-comments", 0, NULL, "no \"uid 33 pid 7 curl\" behind each packet of a pcapng", take_plain },
 	{ "nano", 0, NULL, "nanoseconds in pcap (pcapng always has them)", take_nano },
 	{ NULL, 0, NULL, "How long, how much", NULL },
 	{ "duration", 'd', "SECS", "stop after so many seconds (2.5 is fine)", take_duration },
@@ -406,6 +423,7 @@ static const struct row rows[] = {
 	{ "version", 'V', NULL, "the version", take_version },
 	{ "agent", 0, NULL, NULL, take_agent },
 	{ "agent-once", 0, NULL, NULL, take_agent_once },
+	{ "agent-spool", 0, NULL, NULL, take_agent_spool },
 	{ "nflog-group", 0, "N", NULL, take_nflog_group },
 };
 /* clang-format on */
@@ -553,6 +571,7 @@ int apptap_options_parse(struct apptap_options *o, int argc, char **argv, struct
 		r = value == 1 ? take_target(o, optarg, err) : row_of(value)->take(o, optarg, err);
 		if (r < 0)
 			return r;
+		o->spool_args = argv + optind;
 		if (o->action >= APPTAP_ACTION_HELP)
 			return 0;
 	}

@@ -14,6 +14,7 @@ enum apptap_action {
 	APPTAP_ACTION_VERSION,
 	APPTAP_ACTION_AGENT, /* hidden: the other half of this program */
 	APPTAP_ACTION_AGENT_ONCE, /* the same, and its file goes as soon as it runs */
+	APPTAP_ACTION_AGENT_SPOOL, /* the same, without a link */
 };
 
 struct apptap_options {
@@ -25,6 +26,7 @@ struct apptap_options {
 	const char *ssh; /* a destination */
 	bool local;
 	bool keep_agent;
+	char *const *spool_args; /* borrowed from argv: the rest of it */
 	bool json;
 	bool quiet;
 	bool verbose;

@@ -2,6 +2,7 @@
 # agents.sh - the program for other machines: static, one for each ABI; run by ./dev agents
 #
 #   packaging/agents.sh OUT [ABI..]     OUT/apptap-ABI for arm64-v8a armeabi-v7a x86_64 x86
+#   packaging/agents.sh OUT test ABI    the unit tests of what differs between processors
 #
 # How it works: Debian's cross compilers and their C library, and the static jansson of the same
 # Debian release for that architecture, unpacked beside the build: nothing foreign is installed.
@@ -13,6 +14,8 @@ out=${1:?usage: packaging/agents.sh OUT [ABI..]}
 shift
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
+
+meson_options='-Dstatic=true -Dbpf=disabled -Dbuildtype=minsize -Dtests=enabled'
 
 # abi_of ABI: sets triple (of the compiler), debian (its name for the architecture), and what Meson
 # wants to know
@@ -34,7 +37,7 @@ abi_of() {
 	qemu=qemu-$family
 	[ $family != x86 ] || qemu=qemu-i386
 	exe_wrapper=
-	! command -v $qemu >/dev/null 2>&1 || exe_wrapper="'$qemu', '-L', '/usr/$triple'"
+	! command -v $qemu >/dev/null 2>&1 || exe_wrapper="'$qemu', '-L', '/usr/$triple', '-E', 'LD_LIBRARY_PATH=$dir/deps/root/$libdir'"
 	[ $family != x86_64 ] || exe_wrapper=
 }
 
@@ -57,6 +60,7 @@ fetch() {
 
 cross_file() {
 	cat <<-END
+	# $meson_options
 	[binaries]
 	c = '$triple-gcc'
 	ar = '$triple-ar'
@@ -76,22 +80,36 @@ cross_file() {
 }
 
 build() {
-	abi_of "$1"
 	dir=$out/$1
+	abi_of "$1"
 	mkdir -p "$dir"
 	fetch "$dir/deps"
 	cross_file "$dir/deps" >"$dir/cross.new"
 	if ! cmp -s "$dir/cross.new" "$dir/cross.txt" || [ ! -e "$dir/build/build.ninja" ]; then
 		mv "$dir/cross.new" "$dir/cross.txt"
 		rm -rf "$dir/build"
-		meson setup "$dir/build" "$repo" --cross-file "$dir/cross.txt" -Dstatic=true -Dbpf=disabled \
-			-Dbuildtype=minsize -Dtests=${AGENT_TESTS:-disabled}
+		meson setup "$dir/build" "$repo" --cross-file "$dir/cross.txt" $meson_options
 	fi
-	ninja -C "$dir/build" ${AGENT_TARGETS:-apptap}
+	ninja -C "$dir/build" apptap
 	"$triple-strip" -o "$out/apptap-$1.new" "$dir/build/apptap"
 	mv "$out/apptap-$1.new" "$out/apptap-$1"
 }
 
+# What depends on the width of a word, on its order, or on a C library without NSS.
+run_tests() {
+	tests='wire dissect flow conn pcapng sink procnet android owners'
+	targets=
+	for t in $tests; do
+		targets="$targets tests/unit/test_$t"
+	done
+	ninja -C "$out/$1/build" $targets
+	meson test -C "$out/$1/build" --no-rebuild --print-errorlogs --timeout-multiplier 4 $tests
+}
+
+if [ "${1:-}" = test ]; then
+	run_tests "$2"
+	exit
+fi
 [ $# -gt 0 ] || set -- arm64-v8a armeabi-v7a x86_64 x86
 for abi; do
 	build "$abi"

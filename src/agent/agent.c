@@ -301,13 +301,13 @@ static void ignore_signals(void)
 		signal(signals[i], SIG_IGN);
 }
 
-/* The file that this process runs from, and the folder that was made for it. */
-static void remove_own_file(void)
+/* And the folder that was made for it. */
+void apptap_agent_remove_own_file(void)
 {
 	static const char folder[] = "/.apptap";
 	char path[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-	char *slash;
+	char *slash, *dash;
 
 	if (n < 0)
 		return;
@@ -316,14 +316,17 @@ static void remove_own_file(void)
 	if (!slash || (size_t)(slash - path) < sizeof(folder) - 1 ||
 	    strncmp(slash - (sizeof(folder) - 1), folder, sizeof(folder) - 1) != 0)
 		return; /* not where a host puts agents: somebody's own */
+	dash = strchr(slash, '-');
+	if (!dash || !strchr(dash + 1, '-'))
+		return; /* apptap-SUM is to be kept, apptap-SUM-NUMBER is one host's alone */
 	unlink(path);
 	*slash = '\0';
 	rmdir(path); /* fails while another agent is in it, as it should */
 }
 
-int apptap_agent_main(bool once)
+int apptap_agent_main(bool once, int file_fd)
 {
-	struct agent a = { .wire_fd = -1, .file_fd = -1 };
+	struct agent a = { .wire_fd = -1, .file_fd = file_fd };
 	struct apptap_error err = { 0 };
 
 	if (isatty(STDIN_FILENO) || isatty(STDOUT_FILENO)) {
@@ -332,7 +335,7 @@ int apptap_agent_main(bool once)
 	}
 	ignore_signals();
 	if (once)
-		remove_own_file();
+		apptap_agent_remove_own_file();
 	a.is_socket = stdin_is_unix_socket();
 	a.wire_fd = claim_stdout();
 	if (a.wire_fd < 0)

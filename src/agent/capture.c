@@ -181,6 +181,7 @@ static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error 
 		.format = APPTAP_FORMAT_PCAP,
 		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
 		.comment = comment,
+		.whose = !c->cmd.plain,
 		.app = "apptap " APPTAP_VERSION,
 		.ifname = ifname,
 		.ifname_arg = c,

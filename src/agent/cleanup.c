@@ -12,6 +12,7 @@
 #include <sys/syscall.h>
 
 #include "agent/command.h"
+#include "agent/spool.h"
 #include "scope/cgroup.h"
 
 #ifndef SYS_pidfd_open
@@ -80,7 +81,9 @@ static bool is_agent(pid_t pid, const char *own_exe)
 	if (n <= 0)
 		return false;
 	second = args + strlen(args) + 1;
-	return second < args + n && strncmp(second, "--agent", strlen("--agent")) == 0;
+	/* One that spools has no host at hand by its nature, and ends by itself. */
+	return second < args + n && strncmp(second, "--agent", strlen("--agent")) == 0 &&
+	       strcmp(second, "--agent-spool") != 0;
 }
 
 /* Whether the other end of its stdin has been closed, and it does not act on it. */
@@ -130,7 +133,8 @@ static uint64_t remove_files(const char *path, const char *prefix)
 	apptap_steal_fd(&fd); /* closedir() closes it */
 	while ((entry = readdir(dir)))
 		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
-		    unlinkat(dirfd(dir), entry->d_name, 0) == 0)
+		    (unlinkat(dirfd(dir), entry->d_name, 0) == 0 ||
+		     apptap_spool_remove(dirfd(dir), entry->d_name)))
 			count++;
 	closedir(dir);
 	return count;

@@ -162,44 +162,69 @@ static void last_line(char *text, char *out, size_t size)
 int apptap_launch_run(const char *const *argv, int timeout_ms, struct apptap_ran *out,
 		      struct apptap_error *err)
 {
-	auto_close int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	auto_close int out_read = -1, out_write = -1, err_read = -1, err_write = -1;
-	auto_free char *talk = NULL;
-	struct heard heard[2] = { { .fd = -1 }, { .fd = -1 } };
+	return apptap_launch_files(argv, NULL, NULL, timeout_ms, out, err);
+}
+
+/* Where its output goes: the file, or a pipe whose other end is @read_end. */
+static int make_output(const char *path, int *read_end, int *write_end, struct apptap_error *err)
+{
+	if (!path)
+		return make_pipe(read_end, write_end, err);
+	*write_end = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	return *write_end < 0 ? apptap_error_set(err, errno, "writing '%s'", path) : 0;
+}
+
+/* Hears @pid to its end, or ends it when its time is over. Return: as apptap_launch_run(). */
+static int hear_to_end(const char *name, pid_t pid, struct heard heard[2], int timeout_ms,
+		       struct apptap_ran *out, struct apptap_error *err)
+{
 	int status = 0;
+	int r = hear_out(pid, heard, timeout_ms, &status);
+
+	out->out = heard[0].text;
+	out->out_len = heard[0].len;
+	last_line(heard[1].text, out->said, sizeof(out->said));
+	free(heard[1].text);
+	if (r == -ETIMEDOUT) {
+		kill(pid, SIGKILL);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		return apptap_error_say(err, ETIMEDOUT, "'%s' did not answer within %d s", name,
+					(timeout_ms + 999) / 1000);
+	}
+	if (r < 0)
+		return apptap_error_set(err, -r, "reading what '%s' writes", name);
+	out->status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	return 0;
+}
+
+int apptap_launch_files(const char *const *argv, const char *in_path, const char *out_path,
+			int timeout_ms, struct apptap_ran *out, struct apptap_error *err)
+{
+	auto_close int in = open(in_path ? in_path : "/dev/null", O_RDONLY | O_CLOEXEC);
+	auto_close int out_read = -1, out_write = -1, err_read = -1, err_write = -1;
+	struct heard heard[2] = { { .fd = -1 }, { .fd = -1 } };
 	pid_t pid;
 	int r;
 
 	*out = (struct apptap_ran){ .status = -1 };
-	r = make_pipe(&out_read, &out_write, err);
+	if (in < 0)
+		return apptap_error_set(err, errno, "reading '%s'", in_path);
+	r = make_output(out_path, &out_read, &out_write, err);
 	if (r >= 0)
 		r = make_pipe(&err_read, &err_write, err);
 	if (r >= 0)
-		r = launch_named(&pid, argv, nothing, out_write, err_write, err);
+		r = launch_named(&pid, argv, in, out_write, err_write, err);
 	if (r < 0)
 		return r;
 	close(apptap_steal_fd(&out_write));
 	close(apptap_steal_fd(&err_write));
 	heard[0].fd = out_read;
 	heard[1].fd = err_read;
-	fcntl(out_read, F_SETFL, O_NONBLOCK);
+	if (out_read >= 0)
+		fcntl(out_read, F_SETFL, O_NONBLOCK);
 	fcntl(err_read, F_SETFL, O_NONBLOCK);
-	r = hear_out(pid, heard, timeout_ms, &status);
-	out->out = heard[0].text;
-	out->out_len = heard[0].len;
-	talk = heard[1].text;
-	last_line(talk, out->said, sizeof(out->said));
-	if (r == -ETIMEDOUT) {
-		kill(pid, SIGKILL);
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
-		return apptap_error_say(err, ETIMEDOUT, "'%s' did not answer within %d s", argv[0],
-					(timeout_ms + 999) / 1000);
-	}
-	if (r < 0)
-		return apptap_error_set(err, -r, "reading what '%s' writes", argv[0]);
-	out->status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-	return 0;
+	return hear_to_end(argv[0], pid, heard, timeout_ms, out, err);
 }
 
 int apptap_launch_stream(const char *const *argv, struct apptap_child *out,

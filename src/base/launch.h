@@ -43,6 +43,10 @@ int apptap_launch(pid_t *pid, const char *file, char *const *argv, enum apptap_t
 int apptap_launch_run(const char *const *argv, int timeout_ms, struct apptap_ran *out,
 		      struct apptap_error *err);
 
+/* The same with a file as its input, or its output; NULL: as above. */
+int apptap_launch_files(const char *const *argv, const char *in_path, const char *out_path,
+			int timeout_ms, struct apptap_ran *out, struct apptap_error *err);
+
 /* Starts @argv with pipes to it; all ends here are close-on-exec, the err_fd nonblocking. */
 int apptap_launch_stream(const char *const *argv, struct apptap_child *out,
 			 struct apptap_error *err);

@@ -130,9 +130,15 @@ static int take_error(struct apptap_dialog *s, const struct apptap_wire_error *e
 static int take_done(struct apptap_dialog *s, const struct apptap_event_done *done,
 		     struct apptap_error *err)
 {
+	int r = 0;
+
 	s->state = OVER;
+	if (s->executor->ops->fetch && s->output)
+		r = s->executor->ops->fetch(s->executor, s->output->fd, err);
 	if (done->error.failure != APPTAP_FAILURE_NONE)
 		return take_error(s, &done->error, err);
+	if (r < 0)
+		return fail(s, APPTAP_FAILURE_OTHER, r);
 	if (done->stream_bytes != s->received)
 		return apptap_error_say(
 			err, EPROTO, "the stream is not whole: %llu of its %llu bytes came",
@@ -308,8 +314,14 @@ static int pump(struct apptap_dialog *s, struct apptap_error *err)
 		{ .fd = s->h.wake_fd, .events = POLLIN },
 		{ .fd = watch ? s->output->fd : -1, .events = 0 },
 	};
+	int wait_ms = -1;
 
-	if (poll(p, ARRAY_SIZE(p), -1) < 0)
+	if (s->executor->ops->carry) {
+		wait_ms = s->executor->ops->carry(s->executor, err);
+		if (wait_ms < 0)
+			return fail(s, APPTAP_FAILURE_OTHER, wait_ms);
+	}
+	if (poll(p, ARRAY_SIZE(p), wait_ms) < 0)
 		return errno == EINTR ? 0 : apptap_error_set(err, errno, "waiting for the agent");
 	if (p[2].revents)
 		s->h.wake(s->h.arg);
@@ -434,9 +446,9 @@ int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
 	s->output = output;
 	start->no_file = !output;
 	/* A pipe is written here: its reader may be slow, and the agent must not wait for it. */
-	start->stream = output && (!s->can_pass || output->is_pipe);
+	start->stream = output && !s->executor->ops->fetch && (!s->can_pass || output->is_pipe);
 	cmd.start = *start;
-	r = send_command(s, &cmd, output && !start->stream ? output->fd : -1, err);
+	r = send_command(s, &cmd, output && s->can_pass && !start->stream ? output->fd : -1, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	s->state = ASKED;

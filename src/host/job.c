@@ -59,7 +59,11 @@ static int become_caller(void)
 	    !sudo_number("SUDO_GID", &gid))
 		return 0;
 	only = (gid_t)gid;
+#ifdef APPTAP_STATIC
+	pw = NULL; /* there is no NSS to ask */
+#else
 	pw = getpwuid((uid_t)uid);
+#endif
 	if ((pw ? initgroups(pw->pw_name, only) : setgroups(1, &only)) < 0 || setgid(only) < 0 ||
 	    setuid((uid_t)uid) < 0)
 		return -errno;

@@ -115,10 +115,10 @@ class ReferenceLost(LabError):
 class Program:
     """A child process whose output is read as it comes."""
 
-    def __init__(self, argv, merge=False):
+    def __init__(self, argv, merge=False, env=None):
         self.argv = argv
         self.proc = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if merge else None)
+            stderr=subprocess.STDOUT if merge else None, env=env)
         self.buffer = b""
 
     def line(self, timeout=WAIT):

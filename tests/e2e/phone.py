@@ -144,7 +144,7 @@ class Phone:
         for base in ("data", "tmp", "sdcard"):
             for folder, folders, files in os.walk(os.path.join(root, base)):
                 found += [os.path.join(folder, n)[len(root):] for n in folders + files
-                      if "apptap" in n]
+                      if "apptap" in os.path.join(folder, n)[len(root):]]
         return found
 
     def sender(self, uid, text, to="10.66.0.1", size=0):

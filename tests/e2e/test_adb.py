@@ -184,3 +184,37 @@ def test_nothing_is_left_when_the_link_is_lost(any_phone, tmp_path, way):
     sender.line()
     got = numbers(payloads(path), b"app")
     assert got and got == list(range(got[0], got[-1] + 1))
+
+
+def spooled(phone, path):
+    drive = lab.Program([os.path.join(lab.BUILD, "tests", "e2e", "spooldrive"), phone.serial, PACKAGE,
+                         path], env={**os.environ, **phone.env})
+    phone.programs.append(drive)
+    assert drive.line() == "ready"
+    return drive
+
+
+def test_a_transport_without_streams_spools(phone, tmp_path):
+    path = str(tmp_path / "app.pcapng")
+    other = phone.sender(OTHER, "other")
+    drive = spooled(phone, path)
+    app = phone.sender(APP, "app", size=1000)
+    assert until(lambda: any("spool-" in f for f in phone.leftovers())) is not None
+    app.say("end")
+    sent = int(app.line())
+    other.say("end")
+    drive.say("end")
+    packets = int(drive.line())
+    assert drive.finish() == 0 and packets >= sent > 0
+    texts = payloads(path)
+    assert numbers(texts, b"app") == list(range(1, sent + 1))
+    assert not numbers(texts, b"other")
+    assert not phone.leftovers()
+
+
+def test_a_spool_whose_host_is_dead_removes_itself(phone, tmp_path):
+    drive = spooled(phone, str(tmp_path / "app.pcapng"))
+    drive.kill()
+    assert phone.leftovers()
+    took = until(lambda: not phone.leftovers(), 25)
+    assert took is not None and took < 20, phone.leftovers()

@@ -340,6 +340,16 @@ def test_unknown_interface(net, tmp):
     says(err, "nope9")
 
 
+def test_a_packet_says_whose_it_is(net, tmp, traffic):
+    for option, want in (((), f"uid {UID}"), (("--no-comments",), "")):
+        path = f"{tmp}/x{len(option)}.pcapng"
+        assert run(net, "--uid", UID, "--local", "-o", path, "-c", 3, *option)[0] == 0
+        done = subprocess.run(["tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.comment"],
+                              capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines() == [want] * 3 or (
+            want and all(line.startswith(f"{want} pid ") for line in done.stdout.splitlines()))
+
+
 def test_json(net, tmp, traffic):
     path = f"{tmp}/x.pcapng"
     code, out, _ = run(net, "--uid", UID, "--local", "-o", path, "-c", 20, "--json", "-s", 128)
