@@ -13,6 +13,7 @@
 #include <linux/if_packet.h>
 #include <netinet/in.h>
 
+#include "tier/groups.h"
 #include "tier/links.h"
 
 #define SETS 8192
@@ -24,8 +25,6 @@
 #define TCP_MEMORY_NS (120 * APPTAP_NSEC_PER_SEC) /* TIME_WAIT, and the last retransmissions */
 #define PORT_MEMORY_NS (10 * APPTAP_NSEC_PER_SEC)
 #define CONTESTED_NS (10 * APPTAP_NSEC_PER_SEC)
-#define GROUP_NS (5 * APPTAP_NSEC_PER_MSEC)
-#define GROUPS 64
 #define PORTS 65536
 #define ACCEPT_NS (100 * APPTAP_NSEC_PER_MSEC) /* for somebody to accept a connection */
 #define YOUNG_NS (2 * APPTAP_NSEC_PER_SEC)
@@ -66,7 +65,7 @@ struct apptap_claims {
 	uint64_t contested_ns;
 	struct evidence flows[SETS][WAYS];
 	struct port ports[PORTS]; /* of UDP and UDP-Lite: they rarely share one */
-	struct apptap_sighting groups[GROUPS]; /* the last answers about multicast */
+	struct apptap_sighting groups[APPTAP_GROUPS]; /* the last answers about multicast */
 	uint64_t raw_ours_ns[256]; /* when the app last used a raw socket of this protocol */
 };
 
@@ -276,19 +275,6 @@ enum apptap_claim apptap_claims_see(struct apptap_claims *c, enum apptap_rule_cl
 	return what;
 }
 
-/* Costs a dump of the sockets: in a burst of one group's, the answer serves for a moment. */
-static void ask_group(struct apptap_claims *c, const struct apptap_flow *flow,
-		      struct apptap_claim_case *k)
-{
-	struct apptap_sighting *last = &c->groups[apptap_flow_hash(flow, c->key) % GROUPS];
-
-	if (last->flow.lport != flow->lport || last->flow.proto != flow->proto ||
-	    memcmp(&last->flow.laddr, &flow->laddr, sizeof(flow->laddr)) != 0 ||
-	    apptap_clock_ns(CLOCK_REALTIME) - last->asked_ns > GROUP_NS)
-		apptap_diag_ask_group(c->diag, flow, c->scope, last);
-	k->found = *last;
-}
-
 static void ask(struct apptap_claims *c, const struct apptap_packet *pkt,
 		const struct apptap_dissect *d, struct apptap_claim_case *k)
 {
@@ -299,7 +285,7 @@ static void ask(struct apptap_claims *c, const struct apptap_packet *pkt,
 		flow.rport = 0;
 	c->lookups++;
 	if (d->flags & APPTAP_DIS_MULTICAST)
-		ask_group(c, &flow, k);
+		apptap_groups_ask(c->groups, c->key, c->diag, &flow, c->scope, &k->found);
 	else
 		apptap_diag_ask(c->diag, &flow, pkt->ifindex, &k->found);
 }
@@ -429,9 +415,14 @@ static enum apptap_claim settle_contested(struct apptap_claims *c,
 		return APPTAP_CLAIM_WAIT;
 	if (v != APPTAP_VERDICT_KNOWN)
 		return APPTAP_CLAIM_UNKNOWN;
-	if (owner.ours)
+	if (owner.ours) {
 		*uid = owner.uid;
-	return owner.ours ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
+		return APPTAP_CLAIM_OURS;
+	}
+	/* Left out in either case; for certain where the answer of a moment later is the same. */
+	return k->found.uid != APPTAP_UID_NONE && !apptap_scope_has(c->scope, k->found.uid)
+		       ? APPTAP_CLAIM_FOREIGN
+		       : APPTAP_CLAIM_UNKNOWN;
 }
 
 /*

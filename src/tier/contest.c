@@ -96,12 +96,9 @@ static void hear(struct apptap_contest *c, uint64_t until_ns)
 {
 	struct apptap_sighting s;
 
-	while (apptap_trigger_pop(c->trigger, until_ns, &s)) {
-		if (s.asked_ns > s.pkt_ns + LATE_NS)
-			s.pkt_ns = 0;
+	while (apptap_trigger_pop(c->trigger, until_ns, &s))
 		if (!s.group)
 			apptap_owners_see(c->owners, &s);
-	}
 }
 
 void apptap_contest_hear(struct apptap_contest *c, uint64_t now_ns)

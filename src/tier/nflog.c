@@ -6,7 +6,6 @@
  * and whether the port of a datagram socket has changed hands: then the socket table is asked.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -29,7 +28,6 @@
 #include "tier/tier.h"
 
 #define GROUP_DEFAULT 30
-#define GROUPS_TRIED 32
 #define READS_A_TURN 64
 #define READER_NICE (-20)
 #define INTERFACES_MAX 64
@@ -493,13 +491,10 @@ static int copy_interfaces(struct nflog *s, const struct apptap_tier_config *cfg
 static int open_reader(struct nflog *s, uint16_t *group, struct apptap_error *err)
 {
 	uint16_t first = s->cfg.nflog_group ? s->cfg.nflog_group : GROUP_DEFAULT;
-	int r = -EPERM;
+	int r;
 
-	/* The kernel says EPERM where another socket has the group. */
-	for (uint16_t i = 0; (r == -EPERM || r == -EBUSY) && i < GROUPS_TRIED; i++) {
-		*group = (uint16_t)(first + i);
-		r = apptap_nflog_open(&s->reader, *group, s->cfg.snaplen, s->cfg.ring_bytes, err);
-	}
+	*group = first;
+	r = apptap_nflog_open_free(&s->reader, group, s->cfg.snaplen, s->cfg.ring_bytes, err);
 	if (r == 0 && *group != first && s->cfg.nflog_group)
 		warn(s, "somebody listens to NFLOG group %u: group %u instead", first, *group);
 	return r;
@@ -551,17 +546,6 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 	return r < 0 ? r : apptap_adopt_tend(s->adopt, err);
 }
 
-/* Tells our packets and our table from any other's. */
-static void make_tag(char tag[APPTAP_RULES_TAG_BYTES + 1])
-{
-	auto_close int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-	uint32_t v = (uint32_t)apptap_clock_ns(CLOCK_MONOTONIC);
-
-	if (fd >= 0 && read(fd, &v, sizeof(v)) < 0)
-		v ^= (uint32_t)getpid();
-	snprintf(tag, APPTAP_RULES_TAG_BYTES + 1, "%08x", v);
-}
-
 static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *cfg,
 		      struct apptap_error *err)
 {
@@ -578,7 +562,7 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	s->base.fd = epoll_create1(EPOLL_CLOEXEC);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	s->waiting_end = &s->waiting;
-	make_tag(s->tag);
+	apptap_rules_make_tag(s->tag);
 	if (cfg->scope->whole_device)
 		r = apptap_error_say(err, ENOTSUP,
 				     "a whole device is not what the tier nflog is for");
@@ -601,8 +585,10 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 const struct apptap_tier_ops apptap_tier_nflog = {
 	.name = "nflog",
 	.gist = "netfilter marks the app's connections and logs their packets (NFLOG)",
+	.by_name = true, /* sockdiag tells more of a UDP port that passes from user to user */
 	.may_end = true,
 	.probe = apptap_nflog_probe,
+	.features = apptap_nflog_features,
 	.open = nflog_open,
 	.dispatch = nflog_dispatch,
 	.drain = nflog_drain,

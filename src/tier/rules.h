@@ -97,6 +97,9 @@ struct apptap_rules {
 extern const struct apptap_rules_ops apptap_rules_nft;
 extern const struct apptap_rules_ops apptap_rules_ipt;
 
+/* Tells our packets and our table from any other's. */
+void apptap_rules_make_tag(char tag[APPTAP_RULES_TAG_BYTES + 1]);
+
 /* By the first of them that works here. @err: what each says that does not. */
 int apptap_rules_install(struct apptap_rules **out, const struct apptap_rules_config *cfg,
 			 struct apptap_error *err);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 const struct apptap_tier_ops *const apptap_tiers[] = {
+	&apptap_tier_nflog,
 	&apptap_tier_sockdiag,
 	NULL,
 };
@@ -13,7 +14,6 @@ const struct apptap_tier_ops *const apptap_tiers[] = {
 /* What does not keep every promise yet, for those who build it: never chosen, never offered. */
 static const struct apptap_tier_ops *const unfinished[] = {
 	&apptap_tier_bpf,
-	&apptap_tier_nflog,
 	NULL,
 };
 
@@ -69,6 +69,8 @@ static int open_best(struct apptap_tier **out, const struct apptap_tier_config *
 		int r;
 
 		why = (struct apptap_error){ 0 };
+		if (apptap_tiers[i]->by_name)
+			continue;
 		/* After the last there is no choice: opening it says as much as probing it. */
 		if (apptap_tiers[i + 1]) {
 			r = try_tier(out, apptap_tiers[i], cfg, &why);

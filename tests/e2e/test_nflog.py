@@ -1,5 +1,4 @@
-"""The tier nflog and the machine's own rules: both work, and nothing of ours stays behind. The tier
-is unfinished: it is there for whoever sets APPTAP_UNFINISHED, and promises less than sockdiag."""
+"""The tier nflog and the machine's own rules: both work, and nothing of ours stays behind."""
 import json
 import os
 import random
@@ -20,11 +19,6 @@ pytestmark = [
 ]
 
 BACKENDS = ("nftables", "iptables")
-
-
-@pytest.fixture(autouse=True)
-def unfinished(monkeypatch):
-    monkeypatch.setenv("APPTAP_UNFINISHED", "1")
 
 
 @pytest.fixture(params=BACKENDS)
@@ -231,3 +225,50 @@ def test_rules_removed_by_somebody(lab, monkeypatch):
     assert outcome.json["counters"]["packets"] >= tally.expected + 20	# and what came before
     assert any("capturing with sockdiag from now on" in text for text in outcome.json["warnings"])
     assert "APPTAP_" not in ruleset(lab)
+
+
+def probe(lab):
+    done = subprocess.run([*lab.inside("app"), lab_module.APPTAP, "--probe", "--local", "--json"],
+                          capture_output=True, text=True, check=False)
+    return {t["name"]: t for t in json.loads(done.stdout)["tiers"]}
+
+
+def test_probe_feature_by_feature(lab, present, backend):
+    """Each is named, by a packet of its own; nothing stays behind."""
+    nflog = probe(lab)["nflog"]
+    assert nflog["works"] and not nflog["chosen"]
+    wanted = {"root": True, "conntrack": True, "nfnetlink_log": True, "owner": True, "connmark": True,
+              "nflog_target": True, "nftables": backend == "nftables"}
+    assert {k: nflog["features"][k] for k in wanted} == wanted
+    assert "ip6tables" in nflog["features"]
+    assert ruleset(lab) == present
+
+
+def test_probe_names_what_is_missing(lab, monkeypatch):
+    monkeypatch.setenv("APPTAP_RULES", "neither")
+    nflog = probe(lab)["nflog"]
+    assert not nflog["works"]
+    assert nflog["features"]["nfnetlink_log"] and not nflog["features"]["nflog_target"]
+    assert nflog["features"]["owner"] is None and nflog["reason"]
+
+
+def test_what_a_power_cut_leaves(lab, monkeypatch):
+    """Chains that nobody looks after go with the next start; those of a capture that runs stay."""
+    monkeypatch.setenv("APPTAP_RULES", "iptables")
+    inside(lab, "iptables-restore", "--noflush", stdin="""*mangle
+:APPTAP_0badcafe_IN - [0:0]
+:APPTAP_THEIRS - [0:0]
+-A INPUT -j APPTAP_0badcafe_IN
+-A APPTAP_0badcafe_IN -j RETURN
+COMMIT
+""")
+    first = lab.apptap(tier="nflog", name="first.pcapng").wait_ready()
+    chains = set(re.findall(r"APPTAP_[0-9a-f]{8}", inside(lab, "iptables-save")))
+    assert "APPTAP_0badcafe" not in chains and len(chains) == 1
+    second = lab.apptap(tier="nflog", name="second.pcapng").wait_ready()
+    assert second.stop() == 0
+    assert set(re.findall(r"APPTAP_[0-9a-f]{8}", inside(lab, "iptables-save"))) == chains
+    assert first.stop() == 0
+    left = inside(lab, "iptables-save")
+    assert "APPTAP_THEIRS" in left and not re.search(r"APPTAP_[0-9a-f]{8}", left)
+    inside(lab, "iptables", "-t", "mangle", "-X", "APPTAP_THEIRS")
