@@ -420,7 +420,7 @@ static const struct row rows[] = {
 	{ "agent", 0, NULL, NULL, take_agent },
 	{ "agent-once", 0, NULL, NULL, take_agent_once },
 	{ "agent-spool", 0, NULL, NULL, take_agent_spool },
-	{ "nflog-group", 0, "N", "of the tier nflog (default: 30, or the next that is free)",
+	{ "nflog-group", 0, "N", "NFLOG group (default: 30, or the next that is free)",
 	  take_nflog_group },
 };
 /* clang-format on */
