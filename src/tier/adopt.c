@@ -121,3 +121,10 @@ int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err)
 	a->next_ns = start_ns + MAX(LOOK_NS, cost_ns * COST_SHARE);
 	return r;
 }
+
+int apptap_adopt_rescope(struct apptap_adopt *a, struct apptap_error *err)
+{
+	a->next_ns = 0;
+	a->looked = false;
+	return apptap_adopt_tend(a, err);
+}

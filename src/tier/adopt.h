@@ -14,6 +14,9 @@ int apptap_adopt_new(struct apptap_adopt **out, const struct apptap_scope *scope
 		     struct apptap_rules *rules, uint32_t given, struct apptap_error *err);
 void apptap_adopt_free(struct apptap_adopt *a); /* NULL is fine */
 
+/* The scope has more users: looks for their sockets now, as at the start. */
+int apptap_adopt_rescope(struct apptap_adopt *a, struct apptap_error *err);
+
 /* Looks through the socket table, if it is time to. */
 int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err);
 

@@ -406,8 +406,9 @@ static int nflog_drain(struct apptap_tier *t, struct apptap_consumer *c, struct 
 static int nflog_rescope(struct apptap_tier *t, struct apptap_error *err)
 {
 	struct nflog *s = nflog_of(t);
+	int r = s->rules->ops->update(s->rules, s->scope, err);
 
-	return s->rules->ops->update(s->rules, s->scope, err);
+	return r < 0 ? r : apptap_adopt_rescope(s->adopt, err);
 }
 
 static void nflog_counters(const struct apptap_tier *t, struct apptap_tier_counters *out)
