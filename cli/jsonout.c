@@ -87,6 +87,7 @@ int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 	const struct apptap_start *start = &r->options->start;
 	const struct apptap_outcome *got = r->outcome;
 	json_t *o = json_object(), *uids = json_array(), *cgroups = json_array();
+	json_t *processes = json_array();
 	json_t *warnings = json_array();
 	auto_free char *most = NULL;
 
@@ -98,12 +99,19 @@ int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 		json_array_append_new(cgroups, json_pack("{s:o,s:o}", "path",
 							 text(got->ready.cgroups[i].path), "why",
 							 text(got->ready.cgroups[i].why)));
+	for (uint32_t i = 0; i < got->ready.process_count; i++)
+		json_array_append_new(processes,
+				      json_pack("{s:o,s:b,s:o}", "pid",
+						number(got->ready.processes[i].pid), "tree",
+						got->ready.processes[i].tree, "why",
+						text(got->ready.processes[i].why)));
 	for (size_t i = 0; i < got->warning_count; i++)
 		json_array_append_new(warnings, text(got->warnings[i]));
 	json_object_set_new(o, "apptap", json_string(APPTAP_VERSION));
 	json_object_set_new(o, "tier", got->is_ready ? text(got->ready.tier) : json_null());
 	json_object_set_new(o, "uids", uids);
 	json_object_set_new(o, "cgroups", cgroups);
+	json_object_set_new(o, "processes", processes);
 	json_object_set_new(o, "netns", got->ready.netns[0] ? text(got->ready.netns) : json_null());
 	json_object_set_new(o, "whole_device", json_boolean(start->whole_device));
 	json_object_set_new(o, "path", text(r->options->output));
