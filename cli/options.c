@@ -185,16 +185,15 @@ static int take_format(struct apptap_options *o, const char *arg, struct apptap_
 
 static int take_tier(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	bool unfinished = strcmp(arg, "nflog") == 0 || strcmp(arg, "bpf") == 0;
+	bool unfinished = strcmp(arg, "bpf") == 0;
 
-	/* They are being built: those who build them say so, nobody else meets them. */
-	if (unfinished && secure_getenv("APPTAP_UNFINISHED"))
-		return copy(o->start.tier, sizeof(o->start.tier), arg, "the tier", err);
-	if (unfinished)
+	/* It is being built: those who build it say so, nobody else meets it. */
+	if (unfinished && !secure_getenv("APPTAP_UNFINISHED"))
 		return usage(err, "--tier auto or --tier sockdiag",
 			     "the tier '%s' is not there yet", arg);
-	if (strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0)
-		return usage(err, "--tier auto or --tier sockdiag", "no tier is called '%s'", arg);
+	if (!unfinished && strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0 &&
+	    strcmp(arg, "nflog") != 0)
+		return usage(err, "--tier auto, sockdiag or nflog", "no tier is called '%s'", arg);
 	return copy(o->start.tier, sizeof(o->start.tier), arg, "the tier", err);
 }
 
@@ -202,13 +201,10 @@ static int take_nflog_group(struct apptap_options *o, const char *arg, struct ap
 {
 	uint64_t group;
 
-	if (!parse_number(arg, strlen(arg), UINT16_MAX, &group))
-		return usage(err, "a number from 0 to 65535", "'%s' is no NFLOG group", arg);
+	if (!parse_number(arg, strlen(arg), UINT16_MAX, &group) || !group)
+		return usage(err, "a number from 1 to 65535", "'%s' is no NFLOG group", arg);
 	o->start.nflog_group = (uint32_t)group;
-	if (secure_getenv("APPTAP_UNFINISHED"))
-		return 0;
-	return usage(err, "leave --nflog-group away", "%s",
-		     "the tier 'nflog', which --nflog-group is for, is not there yet");
+	return 0;
 }
 
 static int take_breadth(struct apptap_options *o, const char *arg, struct apptap_error *err)
@@ -306,6 +302,14 @@ static int take_probe(struct apptap_options *o, const char *arg, struct apptap_e
 	return 0;
 }
 
+static int take_list(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_LIST;
+	return 0;
+}
+
 static int take_cleanup(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	(void)arg;
@@ -394,13 +398,15 @@ static const struct row rows[] = {
 	{ "verbose", 'v', NULL, "more about what happens", take_verbose },
 	{ NULL, 0, NULL, "Instead of a capture", NULL },
 	{ "probe", 0, NULL, "say which tiers work here, and why others do not", take_probe },
+	{ "list", 0, NULL, "the packages there (else: the programs that run) with their UIDs", take_list },
 	{ "cleanup", 0, NULL, "remove what an earlier capture may have left", take_cleanup },
 	{ "help", 'h', NULL, "this text", take_help },
 	{ "version", 'V', NULL, "the version", take_version },
 	{ "agent", 0, NULL, NULL, take_agent },
 	{ "agent-once", 0, NULL, NULL, take_agent_once },
 	{ "agent-spool", 0, NULL, NULL, take_agent_spool },
-	{ "nflog-group", 0, "N", NULL, take_nflog_group },
+	{ "nflog-group", 0, "N", "NFLOG group (default: 30, or the next that is free)",
+	  take_nflog_group },
 };
 /* clang-format on */
 

@@ -32,8 +32,7 @@ pytestmark = program.here
     (["--local", "-o", "x.pcap"], "whose traffic", "--whole-device"),
     (["curl", "--local", "-o", "x.pcap", "--bogus"], "--bogus", "--help"),
     (["curl", "--local", "-o", "x.pcap", "-d", "soon"], "'soon'", "2.5"),
-    (["curl", "--local", "-o", "x.pcap", "--tier", "nflog"], "not there yet", "sockdiag"),
-    (["curl", "--local", "-o", "x.pcap", "--nflog-group", "3"], "not there yet", ""),
+    (["curl", "--local", "-o", "x.pcap", "--nflog-group", "0"], "no NFLOG group", "65535"),
     (["curl", "--local", "-o", "-", "--json"], "stdout", "-o FILE"),
 ])
 def test_usage_errors(net, args, message, hint):
