@@ -206,7 +206,7 @@ static int take_group(struct apptap_bpf_reader *s, struct apptap_packet *pkt)
 }
 
 /* The kernel half finds no sockets of this protocol: the socket table is asked, within limits. */
-static int take_asked(struct apptap_bpf_reader *s, struct apptap_packet *pkt)
+static int take_asked(struct apptap_bpf_reader *s, struct apptap_packet *pkt, bool was_ours)
 {
 	struct apptap_sighting sighting;
 	struct apptap_dissect d;
@@ -220,6 +220,9 @@ static int take_asked(struct apptap_bpf_reader *s, struct apptap_packet *pkt)
 		s->window_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 	if (++s->asks[flow.proto] == ASKS_A_WINDOW)
 		s->settings->is_quiet[flow.proto] = 1;
+	/* Nobody has such a socket any more: it was for who sent last. */
+	if (sighting.sight == APPTAP_SIGHT_NONE && was_ours)
+		return take_certain(s, pkt);
 	if (sighting.sight == APPTAP_SIGHT_ORPHAN)
 		return leave_out(s, APPTAP_BPF_ANSWER_UNKNOWN);
 	if (!apptap_scope_has(s->scope, sighting.uid))
@@ -254,7 +257,7 @@ int apptap_bpf_reader_take(struct apptap_bpf_reader *s, const struct apptap_bpf_
 	case APPTAP_BPF_GROUP:
 		return take_group(s, &pkt);
 	case APPTAP_BPF_ASK:
-		return take_asked(s, &pkt);
+		return take_asked(s, &pkt, item->rec.is_ours);
 	case APPTAP_BPF_PENDING:
 		doubt = apptap_bpf_doubt_open(s->doubts, &item->rec);
 		return doubt ? take_waiting(s, &pkt, doubt)
