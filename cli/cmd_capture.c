@@ -1,17 +1,22 @@
 /* cmd_capture.c - capture until the end that was asked for, Ctrl-C, or a failure */
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/signalfd.h>
 
 #include "cmd.h"
+#include "host/job.h"
 #include "host/run.h"
 #include "result.h"
 #include "terminal.h"
+#include "where.h"
 
 struct command {
 	struct apptap_run run;
 	const struct apptap_options *options; /* borrowed */
+	struct apptap_job job; /* owned; pid 0: none was given */
+	struct apptap_error job_err; /* code 0: it could be started */
 	int signal_fd; /* owned */
 	int signals; /* so many came */
 };
@@ -64,18 +69,45 @@ static void say_ready(const struct apptap_event_ready *ready, const struct appta
 			    ready->tier, apptap_output_name(o));
 	for (uint32_t i = 1; say_part(ready, i, more, sizeof(more)); i++)
 		apptap_terminal_line("  and %s", more);
+	if (ready->netns[0])
+		apptap_terminal_line("  in the network namespace of %s%s",
+				     strspn(ready->netns, "0123456789") == strlen(ready->netns)
+					     ? "process "
+					     : "",
+				     ready->netns);
+}
+
+static void begin_job(struct command *c)
+{
+	if (c->job.pid && apptap_job_release(&c->job, c->options->command[0], &c->job_err) < 0)
+		apptap_run_stop(&c->run);
+}
+
+static void say_scope(const struct apptap_event_ready *now, const struct apptap_options *o)
+{
+	char part[768];
+
+	if (o->quiet)
+		return;
+	apptap_terminal_say("what is captured has changed:");
+	for (uint32_t i = 0; say_part(now, i, part, sizeof(part)); i++)
+		apptap_terminal_line("  %s", part);
 }
 
 static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
-	const struct command *c = arg;
+	struct command *c = arg;
 
 	switch (ev->type) {
 	case APPTAP_WIRE_EVENT_READY:
 		say_ready(&ev->ready, c->options);
+		begin_job(c);
+		break;
+	case APPTAP_WIRE_EVENT_SCOPE:
+		say_scope(&ev->ready, c->options);
 		break;
 	case APPTAP_WIRE_EVENT_STATUS:
-		if (!c->options->quiet)
+		if (!c->options->quiet && !c->job.pid) /* the terminal is the command's */
 			apptap_status_show(&ev->status);
 		break;
 	case APPTAP_WIRE_EVENT_WARNING:
@@ -94,6 +126,22 @@ static void take_log(void *arg, const char *line)
 		apptap_terminal_line("%s", line);
 }
 
+/* What the terminal sends, it sends to the command too; what others send us, is meant for it. */
+static bool pass_signal(struct command *c, const struct signalfd_siginfo *info)
+{
+	if (!c->job.pid)
+		return false;
+	if (info->ssi_signo == SIGCHLD) {
+		apptap_job_reap(&c->job);
+		return true;
+	}
+	if (c->job.ended)
+		return false;
+	if (info->ssi_code != SI_KERNEL)
+		apptap_job_signal(&c->job, (int)info->ssi_signo);
+	return true;
+}
+
 /* Ctrl-C and kin: the first asks for the end, the second does not wait for a slow reader. */
 static void take_signal(void *arg)
 {
@@ -101,6 +149,8 @@ static void take_signal(void *arg)
 	struct signalfd_siginfo info;
 
 	while (read(c->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+		if (pass_signal(c, &info))
+			continue;
 		c->signals++;
 		apptap_run_stop(&c->run);
 		if (c->signals > 1 && c->run.output.is_pipe)
@@ -110,12 +160,16 @@ static void take_signal(void *arg)
 
 static int catch_signals(struct command *c, struct apptap_error *err)
 {
-	static const int signals[] = { SIGINT, SIGTERM, SIGHUP };
+	/* The second half only for a command, to which they are passed on. */
+	static const int signals[] = {
+		SIGINT, SIGTERM, SIGHUP, SIGCHLD, SIGQUIT, SIGUSR1, SIGUSR2
+	};
+	size_t count = c->job.pid ? ARRAY_SIZE(signals) : 3;
 	struct sigaction old;
 	sigset_t set;
 
 	sigemptyset(&set);
-	for (size_t i = 0; i < ARRAY_SIZE(signals); i++) {
+	for (size_t i = 0; i < count; i++) {
 		/* nohup, and shells that start us in the background, mean it */
 		sigaction(signals[i], NULL, &old);
 		if (old.sa_handler != SIG_IGN)
@@ -129,8 +183,12 @@ static int catch_signals(struct command *c, struct apptap_error *err)
 /* Everything from the first signal that could come to the last byte of the file. */
 static int capture(struct command *c, struct apptap_options *o, struct apptap_error *err)
 {
-	int r = catch_signals(c, err);
+	struct apptap_executor *executor = NULL;
+	int r = o->command ? apptap_job_hold(&c->job, o->command, err) : 0;
 
+	o->start.command_pid = (uint32_t)c->job.pid;
+	if (r >= 0)
+		r = catch_signals(c, err);
 	if (r < 0)
 		return r;
 	c->run.handler = (struct apptap_dialog_handler){
@@ -140,7 +198,38 @@ static int capture(struct command *c, struct apptap_options *o, struct apptap_er
 		.wake_fd = c->signal_fd,
 		.wake = take_signal,
 	};
-	return apptap_run_go(&c->run, apptap_executor_local, &o->start, err);
+	r = apptap_where_open(&executor, o, err);
+	if (r >= 0)
+		r = apptap_run_go(&c->run, executor, &o->start, err);
+	else
+		apptap_output_remove(&c->run.output);
+	apptap_executor_free(executor);
+	if (!c->job_err.code)
+		return r;
+	apptap_output_remove(&c->run.output);
+	*err = c->job_err;
+	return -c->job_err.code;
+}
+
+/* The capture is over; what was started may go on. */
+static void await_job(struct command *c)
+{
+	struct pollfd p = { .fd = c->signal_fd, .events = POLLIN };
+	struct signalfd_siginfo info;
+
+	if (c->job.go_fd >= 0)
+		apptap_job_close(&c->job); /* it never began */
+	while (c->job.pid && !apptap_job_reap(&c->job))
+		if (poll(&p, 1, -1) > 0 && read(c->signal_fd, &info, sizeof(info)) > 0)
+			pass_signal(c, &info);
+}
+
+/* The command's own, unless it went well and we did not. */
+static int exit_code(const struct command *c, int r)
+{
+	if (c->job.pid && (r >= 0 || c->job.status))
+		return c->job.status;
+	return r < 0 ? apptap_cmd_exit_code(c->run.failure) : APPTAP_EXIT_DONE;
 }
 
 /* What is said and written when it is over. Return: @r, or that writing it failed. */
@@ -169,6 +258,7 @@ int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err)
 		return APPTAP_EXIT_FAILED;
 	}
 	c->signal_fd = -1;
+	c->job = (struct apptap_job)APPTAP_JOB_NONE;
 	c->options = o;
 	/* Opened first: opening a FIFO waits, and must end by Ctrl-C as everywhere. */
 	r = apptap_output_open(&c->run.output, o->output, err);
@@ -177,9 +267,13 @@ int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err)
 			apptap_jsonout_error(err, stdout);
 		return r == -EINVAL ? APPTAP_EXIT_USAGE : APPTAP_EXIT_FAILED; /* a terminal */
 	}
-	r = conclude(c, capture(c, o, err), err);
+	r = capture(c, o, err);
+	await_job(c);
+	r = conclude(c, r, err);
 	apptap_run_free(&c->run);
 	if (c->signal_fd >= 0)
 		close(c->signal_fd);
-	return r < 0 ? apptap_cmd_exit_code(c->run.failure) : APPTAP_EXIT_DONE;
+	r = exit_code(c, r);
+	apptap_job_close(&c->job);
+	return r;
 }

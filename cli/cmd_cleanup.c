@@ -5,6 +5,7 @@
 #include "host/dialog.h"
 #include "result.h"
 #include "terminal.h"
+#include "where.h"
 
 static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
@@ -24,6 +25,16 @@ static void print(const struct apptap_event_cleanup *c)
 	printf(" (%" PRIu64 " processes looked at)\n", c->processes_checked);
 	if (c->agents_live)
 		printf("captures that run now: %" PRIu64 ", left alone\n", c->agents_live);
+	printf("cgroups of commands that have ended: ");
+	if (c->cgroups_removed)
+		printf("%" PRIu64 " removed\n", c->cgroups_removed);
+	else
+		printf("none\n");
+	printf("files of earlier captures: ");
+	if (c->files_removed)
+		printf("%" PRIu64 " removed\n", c->files_removed);
+	else
+		printf("none\n");
 	/* sockdiag, the only tier so far, keeps its state in sockets: gone with their process. */
 	printf("kernel rules: none to look for; the tier sockdiag installs none\n");
 }
@@ -35,11 +46,15 @@ int apptap_cmd_cleanup(struct apptap_options *o, struct apptap_error *err)
 						 .event = take_event,
 						 .wake_fd = -1 };
 	struct apptap_dialog *session = NULL;
-	int r = apptap_dialog_open(&session, apptap_executor_local, &handler, err);
+	struct apptap_executor *executor = NULL;
+	int r = apptap_where_open(&executor, o, err);
 
+	if (r >= 0)
+		r = apptap_dialog_open(&session, executor, &handler, err);
 	if (r >= 0)
 		r = apptap_dialog_ask(session, APPTAP_COMMAND_CLEANUP, err);
 	apptap_dialog_close(session);
+	apptap_executor_free(executor);
 	if (r < 0)
 		return APPTAP_EXIT_FAILED;
 	if (o->json)

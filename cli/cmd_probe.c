@@ -3,6 +3,7 @@
 #include "host/dialog.h"
 #include "result.h"
 #include "terminal.h"
+#include "where.h"
 
 static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
@@ -16,6 +17,7 @@ static void take_event(void *arg, const struct apptap_wire_event *ev)
 
 static void print(const struct apptap_event_probe *p)
 {
+	printf("%s\n", p->system);
 	for (uint32_t i = 0; i < p->tier_count; i++) {
 		printf("%-10s %-4s %s\n", p->tiers[i].name, p->tiers[i].works ? "yes" : "no",
 		       p->tiers[i].works ? p->tiers[i].gist : p->tiers[i].reason);
@@ -32,11 +34,15 @@ int apptap_cmd_probe(struct apptap_options *o, struct apptap_error *err)
 						 .wake_fd = -1 };
 	struct apptap_dialog *session = NULL;
 	bool works = false;
-	int r = apptap_dialog_open(&session, apptap_executor_local, &handler, err);
+	struct apptap_executor *executor = NULL;
+	int r = apptap_where_open(&executor, o, err);
 
+	if (r >= 0)
+		r = apptap_dialog_open(&session, executor, &handler, err);
 	if (r >= 0)
 		r = apptap_dialog_ask(session, APPTAP_COMMAND_PROBE, err);
 	apptap_dialog_close(session);
+	apptap_executor_free(executor);
 	if (r < 0)
 		return APPTAP_EXIT_FAILED;
 	if (o->json)

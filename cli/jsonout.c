@@ -73,6 +73,15 @@ static json_t *counters(const struct apptap_wire_counters *c)
 	return o;
 }
 
+/* How far the target's clock is ahead; null where it is this machine's own. */
+static json_t *clock_object(const struct apptap_clock_difference *c)
+{
+	if (!c->known)
+		return json_null();
+	return json_pack("{s:f,s:f}", "ahead_ms", (double)c->ahead_ns / 1e6, "uncertain_ms",
+			 (double)c->uncertain_ns / 1e6);
+}
+
 int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 {
 	const struct apptap_start *start = &r->options->start;
@@ -95,9 +104,11 @@ int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 	json_object_set_new(o, "tier", got->is_ready ? text(got->ready.tier) : json_null());
 	json_object_set_new(o, "uids", uids);
 	json_object_set_new(o, "cgroups", cgroups);
+	json_object_set_new(o, "netns", got->ready.netns[0] ? text(got->ready.netns) : json_null());
 	json_object_set_new(o, "whole_device", json_boolean(start->whole_device));
 	json_object_set_new(o, "path", text(r->options->output));
 	json_object_set_new(o, "format", text(start->format));
+	json_object_set_new(o, "clock", clock_object(&r->outcome->clock));
 	json_object_set_new(o, "linktype",
 			    got->is_ready ? number(got->ready.linktype) : json_null());
 	json_object_set_new(o, "snaplen", number(start->snaplen_bytes));
@@ -132,14 +143,18 @@ int apptap_jsonout_probe(const struct apptap_event_probe *p, FILE *to)
 				  p->tiers[i].works ? json_null() : text(p->tiers[i].reason),
 				  "hint",
 				  p->tiers[i].hint[0] ? text(p->tiers[i].hint) : json_null()));
-	return put(json_pack("{s:s,s:o}", "apptap", APPTAP_VERSION, "tiers", tiers), to);
+	return put(json_pack("{s:s,s:o,s:o}", "apptap", APPTAP_VERSION, "system", text(p->system),
+			     "tiers", tiers),
+		   to);
 }
 
 int apptap_jsonout_cleanup(const struct apptap_event_cleanup *c, FILE *to)
 {
-	return put(json_pack("{s:s,s:o,s:o,s:o}", "apptap", APPTAP_VERSION, "processes_checked",
-			     number(c->processes_checked), "agents_ended", number(c->agents_ended),
-			     "agents_live", number(c->agents_live)),
+	return put(json_pack("{s:s,s:o,s:o,s:o,s:o,s:o}", "apptap", APPTAP_VERSION,
+			     "processes_checked", number(c->processes_checked), "agents_ended",
+			     number(c->agents_ended), "agents_live", number(c->agents_live),
+			     "cgroups_removed", number(c->cgroups_removed), "files_removed",
+			     number(c->files_removed)),
 		   to);
 }
 

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "agent/agent.h"
+#include "agent/spool.h"
 #include "cmd.h"
 #include "terminal.h"
 
@@ -24,7 +25,10 @@ static int run(struct apptap_options *o, struct apptap_error *err)
 {
 	switch (o->action) {
 	case APPTAP_ACTION_AGENT:
-		return apptap_agent_main();
+	case APPTAP_ACTION_AGENT_ONCE:
+		return apptap_agent_main(o->action == APPTAP_ACTION_AGENT_ONCE, -1);
+	case APPTAP_ACTION_AGENT_SPOOL:
+		return apptap_spool_main(o->spool_args);
 	case APPTAP_ACTION_HELP:
 		apptap_options_help(stdout);
 		return APPTAP_EXIT_DONE;

@@ -76,6 +76,15 @@ static int take_uid(struct apptap_options *o, const char *arg, struct apptap_err
 	}
 }
 
+static int take_target(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	if (o->start.name[0])
+		return usage(err,
+			     "give one; further users' traffic with --uid; a command behind --",
+			     "%s", "more than one TARGET is given");
+	return copy(o->start.name, sizeof(o->start.name), arg, "the target's name", err);
+}
+
 static int take_user(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	return copy(o->start.user, sizeof(o->start.user), arg, "the user's name", err);
@@ -114,10 +123,35 @@ static int take_local(struct apptap_options *o, const char *arg, struct apptap_e
 
 static int take_device(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	(void)o;
+	if (!arg[0])
+		return usage(err, "'adb devices -l' lists them", "%s", "--device names no device");
+	o->device = arg;
+	return 0;
+}
+
+static int take_ssh(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	if (!arg[0] || arg[0] == '-')
+		return usage(err, "--ssh root@host", "'%s' is nowhere that ssh could go", arg);
+	o->ssh = arg;
+	return 0;
+}
+
+static int take_android_user(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	uint64_t user;
+
+	if (strcmp(arg, "all") != 0 && !parse_number(arg, strlen(arg), 42948, &user))
+		return usage(err, "a number, or all", "'%s' is no user of Android", arg);
+	return copy(o->start.android_user, sizeof(o->start.android_user), arg, "the user", err);
+}
+
+static int take_keep_agent(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
 	(void)arg;
-	return usage(err, "capture on this machine with --local", "%s",
-		     "capturing on a device over adb is not there yet");
+	(void)err;
+	o->keep_agent = true;
+	return 0;
 }
 
 static int take_output(struct apptap_options *o, const char *arg, struct apptap_error *err)
@@ -134,6 +168,14 @@ static int take_format(struct apptap_options *o, const char *arg, struct apptap_
 		return usage(err, "--format pcap or --format pcapng",
 			     "no file format is called '%s'", arg);
 	return copy(o->start.format, sizeof(o->start.format), arg, "the format", err);
+}
+
+static int take_plain(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->start.plain = true;
+	return 0;
 }
 
 static int take_nano(struct apptap_options *o, const char *arg, struct apptap_error *err)
@@ -198,6 +240,11 @@ static int take_no_dns(struct apptap_options *o, const char *arg, struct apptap_
 {
 	(void)arg;
 	return take_breadth(o, "app+isolated", err);
+}
+
+static int take_netns(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	return copy(o->start.netns, sizeof(o->start.netns), arg, "the network namespace", err);
 }
 
 static int take_interface(struct apptap_options *o, const char *arg, struct apptap_error *err)
@@ -318,25 +365,47 @@ static int take_agent(struct apptap_options *o, const char *arg, struct apptap_e
 	return 0;
 }
 
+static int take_agent_spool(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_AGENT_SPOOL;
+	return 0;
+}
+
+static int take_agent_once(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_AGENT_ONCE;
+	return 0;
+}
+
 /* clang-format off */
 static const struct row rows[] = {
-	{ NULL, 0, NULL, "Whose traffic (TARGET is a process name or a PID)", NULL },
+	{ NULL, 0, NULL, "Whose traffic (TARGET: a package, a process name or a PID)", NULL },
 	{ "uid", 0, "UID[,UID]", "these user IDs; may be repeated", take_uid },
 	{ "user", 0, "NAME", "this user", take_user },
 	{ "unit", 0, "NAME", "this service (or other unit) of systemd", take_unit },
-	{ "container", 0, "ID", "this container of docker, podman, CRI-O, containerd", take_container },
-	{ "cgroup", 0, "PATH", "this cgroup of version 2, and what is below it", take_cgroup },
+	{ "container", 0, "ID", "this container: docker, podman, CRI-O, containerd", take_container },
+	{ "cgroup", 0, "PATH", "this cgroup (version 2), and those below it", take_cgroup },
 	{ "whole-device", 0, NULL, "everybody's: no filter at all", take_whole },
 	{ "breadth", 0, "NAME", "app, app+isolated, or app+isolated+dns (default)", take_breadth },
 	{ "strict", 0, NULL, "the same as --breadth app", take_strict },
 	{ "no-dns", 0, NULL, "the same as --breadth app+isolated", take_no_dns },
 	{ NULL, 0, NULL, "Where", NULL },
+	{ "device", 0, "SERIAL", "on this Android device, by adb (default: the only one)", take_device },
+	{ "ssh", 0, "USER@HOST", "on this Linux machine, by ssh", take_ssh },
 	{ "local", 0, NULL, "on this machine", take_local },
+	{ "android-user", 0, "N", "of this user or work profile only; or all (default: 0)", take_android_user },
+	{ "keep-agent", 0, NULL, "leave the agent there: the next start is faster", take_keep_agent },
+	{ "netns", 0, "PATH|PID", "in this network namespace; default: the target's own", take_netns },
 	{ "interface", 'i', "IF", "on this interface only; may be repeated", take_interface },
 	{ "tier", 0, "NAME", "how: auto (default), sockdiag, nflog, bpf", take_tier },
 	{ NULL, 0, NULL, "Into which file", NULL },
 	{ "output", 'o', "FILE", "the capture file; - is stdout", take_output },
 	{ "format", 0, "NAME", "pcap or pcapng; default: by the ending of FILE", take_format },
+	{ "no-comments", 0, NULL, "no \"uid 33 pid 7 curl\" behind each packet of a pcapng", take_plain },
 	{ "nano", 0, NULL, "nanoseconds in pcap (pcapng always has them)", take_nano },
 	{ NULL, 0, NULL, "How long, how much", NULL },
 	{ "duration", 'd', "SECS", "stop after so many seconds (2.5 is fine)", take_duration },
@@ -353,7 +422,8 @@ static const struct row rows[] = {
 	{ "help", 'h', NULL, "this text", take_help },
 	{ "version", 'V', NULL, "the version", take_version },
 	{ "agent", 0, NULL, NULL, take_agent },
-	{ "device", 0, "SERIAL", NULL, take_device },
+	{ "agent-once", 0, NULL, NULL, take_agent_once },
+	{ "agent-spool", 0, NULL, NULL, take_agent_spool },
 	{ "nflog-group", 0, "N", NULL, take_nflog_group },
 };
 /* clang-format on */
@@ -361,7 +431,8 @@ static const struct row rows[] = {
 void apptap_options_help(FILE *to)
 {
 	fputs("Capture the traffic of one application.\n\n"
-	      "  apptap TARGET --local -o FILE [options]\n",
+	      "  apptap TARGET [--device SERIAL | --ssh USER@HOST | --local] -o FILE [options]\n"
+	      "  apptap -o FILE [options] -- COMMAND [arguments]\n",
 	      to);
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		char left[40];
@@ -380,11 +451,13 @@ void apptap_options_help(FILE *to)
 		fprintf(to, "  %-24s %s\n", left, rows[i].help);
 	}
 	fputs("\nExamples:\n"
+	      "  apptap com.example.app -o app.pcap              on the attached phone\n"
 	      "  apptap firefox --local -o firefox.pcapng        until Ctrl-C\n"
 	      "  apptap --user www-data --local -o web.pcap -d 60\n"
 	      "  apptap 1234 --local -o - | tshark -r -          live\n"
+	      "  apptap -o curl.pcapng -- curl https://example.org\n"
 	      "  apptap --probe --local\n"
-	      "\nExit codes: 0 done, 1 failed, 2 usage, 3 no tier works here.\n",
+	      "\nExit codes: 0 done, 1 failed, 2 usage, 3 no tier works here; or the COMMAND's.\n",
 	      to);
 }
 
@@ -404,11 +477,19 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 {
 	const struct apptap_start *s = &o->start;
 	int ways = (s->name[0] != 0) + (s->user[0] != 0) + (s->uid_count != 0) + s->whole_device +
-		   (s->cgroup[0] != 0) + (s->unit[0] != 0) + (s->container[0] != 0);
+		   (s->cgroup[0] != 0) + (s->unit[0] != 0) + (s->container[0] != 0) +
+		   (o->command != NULL);
 
-	if (!o->local)
-		return usage(err, "add --local to capture on this machine", "%s",
-			     "capturing on a device over adb is not there yet");
+	if (o->command && !o->command[0])
+		return usage(err, "apptap -o FILE -- COMMAND ARGUMENTS", "%s",
+			     "there is no command behind --");
+	if (o->command && (o->device || o->ssh))
+		return usage(err, "leave --device and --ssh away", "%s",
+			     "a command is started on this machine");
+	o->local |= o->command != NULL;
+	if (o->local + (o->device != NULL) + (o->ssh != NULL) > 1)
+		return usage(err, "give one of --device, --ssh, --local", "%s",
+			     "it cannot be on several machines at once");
 	if (o->quiet && o->verbose)
 		return usage(err, "give one of them", "%s", "-q and -v contradict each other");
 	if (o->action != APPTAP_ACTION_CAPTURE)
@@ -421,7 +502,7 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 	if (ways > 1)
 		return usage(
 			err,
-			"give one of TARGET, --uid, --user, --unit, --container, --cgroup, --whole-device",
+			"give one of TARGET, --uid, --user, --unit, --container, --cgroup, -- COMMAND",
 			"%s", "the target is named in more than one way");
 	if (!o->output)
 		return usage(err, "give -o FILE, or -o - for stdout", "%s",
@@ -429,6 +510,8 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 	if (o->json && strcmp(o->output, "-") == 0)
 		return usage(err, "give -o FILE, or leave --json away", "%s",
 			     "--json and -o - both want stdout");
+	if (o->command && strcmp(o->output, "-") == 0)
+		return usage(err, "give -o FILE", "%s", "-o - and the command both want stdout");
 	if (!s->snaplen_bytes)
 		o->start.snaplen_bytes = APPTAP_SNAPLEN_MAX;
 	choose_format(o);
@@ -438,6 +521,7 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 /* What getopt_long wants, out of the table: returned values are places in it, from 256 on. */
 static void make_getopt(struct option *longs, char *shorts)
 {
+	*shorts++ = '-'; /* words that are no options come in their turn, as 1 */
 	*shorts++ = ':';
 	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
 		if (!rows[i].name)
@@ -468,7 +552,7 @@ static const struct row *row_of(int value)
 int apptap_options_parse(struct apptap_options *o, int argc, char **argv, struct apptap_error *err)
 {
 	struct option longs[ARRAY_SIZE(rows) + 1];
-	char shorts[2 * ARRAY_SIZE(rows) + 2];
+	char shorts[2 * ARRAY_SIZE(rows) + 3];
 	int value, r;
 
 	memset(o, 0, sizeof(*o));
@@ -484,20 +568,14 @@ int apptap_options_parse(struct apptap_options *o, int argc, char **argv, struct
 		if (value == '?')
 			return usage(err, "see apptap --help",
 				     "the option '%s' is not known, or not unique", word);
-		r = row_of(value)->take(o, optarg, err);
+		r = value == 1 ? take_target(o, optarg, err) : row_of(value)->take(o, optarg, err);
 		if (r < 0)
 			return r;
+		o->spool_args = argv + optind;
 		if (o->action >= APPTAP_ACTION_HELP)
 			return 0;
 	}
-	if (argc - optind > 1)
-		return usage(err, "give one; further users' traffic with --uid", "%s",
-			     "more than one TARGET is given");
-	if (argc - optind == 1) {
-		r = copy(o->start.name, sizeof(o->start.name), argv[optind], "the target's name",
-			 err);
-		if (r < 0)
-			return r;
-	}
+	if (optind > 0 && optind <= argc && strcmp(argv[optind - 1], "--") == 0)
+		o->command = argv + optind;
 	return check(o, err);
 }

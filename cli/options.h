@@ -13,13 +13,20 @@ enum apptap_action {
 	APPTAP_ACTION_HELP,
 	APPTAP_ACTION_VERSION,
 	APPTAP_ACTION_AGENT, /* hidden: the other half of this program */
+	APPTAP_ACTION_AGENT_ONCE, /* the same, and its file goes as soon as it runs */
+	APPTAP_ACTION_AGENT_SPOOL, /* the same, without a link */
 };
 
 struct apptap_options {
 	enum apptap_action action;
 	struct apptap_start start;
 	const char *output; /* borrowed from argv; "-" is stdout */
+	char **command; /* borrowed from argv, ended by NULL; NULL: none is started */
+	const char *device; /* borrowed from argv, like ssh: a serial */
+	const char *ssh; /* a destination */
 	bool local;
+	bool keep_agent;
+	char *const *spool_args; /* borrowed from argv: the rest of it */
 	bool json;
 	bool quiet;
 	bool verbose;

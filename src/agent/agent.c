@@ -3,15 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include "agent/capture.h"
 #include "agent/cleanup.h"
 #include "agent/report.h"
+#include "scope/android.h"
 #include "tier/tier.h"
 #include "wire/frame.h"
 
@@ -28,6 +31,7 @@ struct agent {
 	int file_fd; /* owned; the host's output, until a capture takes it */
 	bool is_socket; /* stdin can carry descriptors */
 	bool greeted;
+	pid_t host_pid; /* as it says itself */
 	bool over; /* the job is done, or the host is gone */
 	int exit_code;
 };
@@ -126,15 +130,29 @@ static int start(struct agent *a, const struct apptap_start *cmd, enum apptap_fa
 		return apptap_error_say(err, EALREADY, "the agent captures already");
 	if (!cmd->stream && !cmd->no_file && a->file_fd < 0)
 		return apptap_error_say(err, EBADF, "the output's descriptor did not arrive");
-	return apptap_capture_start(&a->capture, cmd,
+	return apptap_capture_start(&a->capture, cmd, a->host_pid,
 				    cmd->stream || cmd->no_file ? -1 : apptap_steal_fd(&a->file_fd),
 				    a->wire_fd, failure, err);
+}
+
+/* "Android 14 (API 34), Linux 6.1.75 aarch64" */
+static void describe_system(char *buf, size_t size)
+{
+	char android[64];
+	struct utsname u;
+
+	apptap_android_version(android, sizeof(android));
+	if (uname(&u) == 0)
+		snprintf(buf, size, "%s%s%.16s %.48s %.16s", android, android[0] ? ", " : "",
+			 u.sysname, u.release, u.machine);
 }
 
 static void probe(struct agent *a)
 {
 	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_PROBE };
 	uint32_t n = 0;
+
+	describe_system(ev.probe.system, sizeof(ev.probe.system));
 
 	for (; apptap_tiers[n] && n < APPTAP_WIRE_TIERS_MAX; n++) {
 		const struct apptap_tier_ops *ops = apptap_tiers[n];
@@ -163,6 +181,14 @@ static int clean_up(struct agent *a, struct apptap_error *err)
 	return r;
 }
 
+static void tell_time(const struct agent *a)
+{
+	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_CLOCK };
+
+	ev.clock.realtime_ns = apptap_clock_ns(CLOCK_REALTIME);
+	apptap_report_event(a->wire_fd, &ev);
+}
+
 static void run_command(struct agent *a, const struct apptap_command *cmd)
 {
 	enum apptap_failure failure = APPTAP_FAILURE_OTHER;
@@ -181,6 +207,9 @@ static void run_command(struct agent *a, const struct apptap_command *cmd)
 		probe(a);
 		a->over = true;
 		break;
+	case APPTAP_COMMAND_CLOCK:
+		tell_time(a);
+		break;
 	case APPTAP_COMMAND_CLEANUP:
 		r = clean_up(a, &err);
 		a->over = true;
@@ -195,14 +224,16 @@ static void run_command(struct agent *a, const struct apptap_command *cmd)
 static int take_frame(struct agent *a, const struct apptap_frame *frame, struct apptap_error *err)
 {
 	struct apptap_command cmd;
-	struct apptap_hello hello;
+	struct apptap_hello hello = { 0 };
 	int r;
 
 	if (!a->greeted) {
 		if (frame->type != APPTAP_FRAME_HELLO)
 			return apptap_error_say(err, EPROTO, "the host did not greet");
 		a->greeted = true;
-		return apptap_hello_decode(frame->body, &hello, err);
+		r = apptap_hello_decode(frame->body, &hello, err);
+		a->host_pid = (pid_t)hello.pid;
+		return r;
 	}
 	if (frame->type != APPTAP_FRAME_COMMAND)
 		return apptap_error_say(err, EPROTO, "the host sent a frame of type %u",
@@ -270,9 +301,32 @@ static void ignore_signals(void)
 		signal(signals[i], SIG_IGN);
 }
 
-int apptap_agent_main(void)
+/* And the folder that was made for it. */
+void apptap_agent_remove_own_file(void)
 {
-	struct agent a = { .wire_fd = -1, .file_fd = -1 };
+	static const char folder[] = "/.apptap";
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+	char *slash, *dash;
+
+	if (n < 0)
+		return;
+	path[n] = '\0';
+	slash = strrchr(path, '/');
+	if (!slash || (size_t)(slash - path) < sizeof(folder) - 1 ||
+	    strncmp(slash - (sizeof(folder) - 1), folder, sizeof(folder) - 1) != 0)
+		return; /* not where a host puts agents: somebody's own */
+	dash = strchr(slash, '-');
+	if (!dash || !strchr(dash + 1, '-'))
+		return; /* apptap-SUM is to be kept, apptap-SUM-NUMBER is one host's alone */
+	unlink(path);
+	*slash = '\0';
+	rmdir(path); /* fails while another agent is in it, as it should */
+}
+
+int apptap_agent_main(bool once, int file_fd)
+{
+	struct agent a = { .wire_fd = -1, .file_fd = file_fd };
 	struct apptap_error err = { 0 };
 
 	if (isatty(STDIN_FILENO) || isatty(STDOUT_FILENO)) {
@@ -280,6 +334,8 @@ int apptap_agent_main(void)
 		return 2;
 	}
 	ignore_signals();
+	if (once)
+		apptap_agent_remove_own_file();
 	a.is_socket = stdin_is_unix_socket();
 	a.wire_fd = claim_stdout();
 	if (a.wire_fd < 0)

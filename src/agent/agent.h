@@ -6,8 +6,13 @@
 
 /*
  * Serves the host on descriptors 0 and 1 until its one job (a capture, a probe, a cleanup) is done
- * or its stdin ends, whichever comes first. Return: the exit code of the process.
+ * or its stdin ends, whichever comes first. @once: its own file is removed at the start, so that
+ * nothing of it is left however it ends. Takes @file_fd, where the capture goes when the host does
+ * not pass a file; -1: none. Return: the exit code of the process.
  */
-int apptap_agent_main(void);
+int apptap_agent_main(bool once, int file_fd);
+
+/* The file that this process runs from, where a host has put it. */
+void apptap_agent_remove_own_file(void);
 
 #endif

@@ -11,9 +11,9 @@
 #include "agent/priority.h"
 #include "base/privilege.h"
 #include "agent/report.h"
+#include "agent/target.h"
 #include "file/sink.h"
 #include "flow/conn.h"
-#include "scope/scope_watch.h"
 #include "tier/tier.h"
 #include "wire/conn_record.h"
 #include "wire/frame.h"
@@ -26,12 +26,16 @@ _Static_assert(APPTAP_SCOPE_CGROUPS_MAX <= APPTAP_WIRE_CGROUPS_MAX &&
 #define STATUS_MS 250u
 #define STREAM_BATCH_BYTES (4u << 20)
 #define RESCAN_STATUSES 4 /* once a second */
+/* When a command has ended, its last connections say goodbye: until nothing came for so long. */
+#define GOODBYE_NS (100 * APPTAP_NSEC_PER_MSEC)
+#define GOODBYE_MAX_NS (1 * APPTAP_NSEC_PER_SEC)
+#define GOODBYE_TICK_NS (20 * APPTAP_NSEC_PER_MSEC)
 #define RECORDS_PER_FRAME ((size_t)256)
 
 struct apptap_capture {
 	struct apptap_consumer consumer; /* what the tier hands its packets to */
 	int wire_fd; /* borrowed */
-	struct apptap_scope scope;
+	struct apptap_agent_target target;
 	struct apptap_tier *tier; /* owned */
 	struct apptap_agent_output output;
 	struct apptap_sink *sink; /* owned; NULL: no file is wanted */
@@ -39,9 +43,10 @@ struct apptap_capture {
 	struct apptap_conn_table *conns; /* owned */
 	const char *interfaces[APPTAP_WIRE_INTERFACES_MAX];
 	struct apptap_start cmd;
-	struct apptap_scope_watch *watch; /* owned */
-	pid_t pid; /* of a target named so; else 0 */
 	bool pid_ended;
+	pid_t host_pid; /* as it says itself */
+	uint64_t tree_ended_ns; /* CLOCK_MONOTONIC; 0: the command, or what it started, runs */
+	uint64_t taken_ns; /* of the latest packet */
 	uint64_t start_ns; /* CLOCK_MONOTONIC, at ready */
 	uint64_t status_ns; /* of the next status */
 	uint64_t end_ns; /* 0: no limit of time */
@@ -75,6 +80,7 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 	if (count_reached(c))
 		return 0;
 	c->taken++;
+	c->taken_ns = c->target.group ? apptap_clock_ns(CLOCK_MONOTONIC) : 0;
 	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
 	apptap_conn_table_packet(c->conns, &d, pkt->pkttype == PACKET_OUTGOING, pkt->wire_len,
 				 pkt->ts_ns, pkt->uid, &conn);
@@ -107,15 +113,6 @@ static const char *ifname(void *arg, int32_t ifindex)
 	return c->tier->ops->ifname(c->tier, ifindex);
 }
 
-static enum apptap_breadth breadth_of(const char *name)
-{
-	if (strcmp(name, "app") == 0)
-		return APPTAP_BREADTH_APP;
-	if (strcmp(name, "app+isolated") == 0)
-		return APPTAP_BREADTH_APP_ISOLATED;
-	return APPTAP_BREADTH_APP_ISOLATED_DNS;
-}
-
 static int check_names(const struct apptap_start *cmd, struct apptap_error *err)
 {
 	static const char *const breadths[] = { "app", "app+isolated", "app+isolated+dns" };
@@ -133,35 +130,11 @@ static int check_names(const struct apptap_start *cmd, struct apptap_error *err)
 	return 0;
 }
 
-static int resolve(struct apptap_capture *c, struct apptap_error *err)
-{
-	uid_t uids[APPTAP_WIRE_UIDS_MAX];
-	struct apptap_target target = {
-		.name = c->cmd.name[0] ? c->cmd.name : NULL,
-		.user = c->cmd.user[0] ? c->cmd.user : NULL,
-		.uids = c->cmd.uid_count ? uids : NULL,
-		.uid_count = c->cmd.uid_count,
-		.whole_device = c->cmd.whole_device,
-		.cgroup = c->cmd.cgroup[0] ? c->cmd.cgroup : NULL,
-		.unit = c->cmd.unit[0] ? c->cmd.unit : NULL,
-		.container = c->cmd.container[0] ? c->cmd.container : NULL,
-		.breadth = breadth_of(c->cmd.breadth),
-	};
-	int r;
-
-	for (uint32_t i = 0; i < c->cmd.uid_count; i++)
-		uids[i] = c->cmd.uids[i];
-	r = apptap_scope_resolve(&c->scope, &target, &c->pid, warn, c, err);
-	if (r < 0)
-		return r;
-	return apptap_scope_watch_new(&c->watch, &target, c->pid, &c->scope, warn, c, err);
-}
-
 static int open_tier(struct apptap_capture *c, enum apptap_failure *failure,
 		     struct apptap_error *err)
 {
 	struct apptap_tier_config cfg = {
-		.scope = &c->scope,
+		.scope = &c->target.scope,
 		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
 		.ring_bytes = (size_t)c->cmd.ring_bytes,
 		.interfaces = c->interfaces,
@@ -187,13 +160,15 @@ static void describe(const struct apptap_capture *c, char *buf, size_t size)
 {
 	size_t len = 0;
 
-	for (size_t i = 0; i < c->scope.uid_count && len < size; i++)
+	for (size_t i = 0; i < c->target.scope.uid_count && len < size; i++)
 		len += (size_t)snprintf(buf + len, size - len, "%sUID %u (%s)", i ? ", " : "",
-					(unsigned)c->scope.uids[i].uid, c->scope.uids[i].why);
-	for (size_t i = 0; i < c->scope.cgroup_count && len < size; i++)
+					(unsigned)c->target.scope.uids[i].uid,
+					c->target.scope.uids[i].why);
+	for (size_t i = 0; i < c->target.scope.cgroup_count && len < size; i++)
 		len += (size_t)snprintf(buf + len, size - len, "%scgroup %s (%s)", len ? ", " : "",
-					c->scope.cgroups[i].path, c->scope.cgroups[i].why);
-	if (c->scope.whole_device)
+					c->target.scope.cgroups[i].path,
+					c->target.scope.cgroups[i].why);
+	if (c->target.scope.whole_device)
 		len = (size_t)snprintf(buf, size, "the whole device");
 	if (len < size)
 		snprintf(buf + len, size - len, "; tier %s", c->tier->ops->name);
@@ -206,6 +181,7 @@ static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error 
 		.format = APPTAP_FORMAT_PCAP,
 		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
 		.comment = comment,
+		.whose = !c->cmd.plain,
 		.app = "apptap " APPTAP_VERSION,
 		.ifname = ifname,
 		.ifname_arg = c,
@@ -240,30 +216,32 @@ static int open_live(struct apptap_capture *c, struct apptap_error *err)
 	return cfg.packets || cfg.connections ? apptap_live_new(&c->live, &cfg, err) : 0;
 }
 
-static void report_ready(struct apptap_capture *c)
+/* READY, or SCOPE: what the capture is about has changed since. */
+static void report_scope(struct apptap_capture *c, enum apptap_wire_event_type type)
 {
-	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_READY };
+	struct apptap_wire_event ev = { .type = type };
 	struct apptap_event_ready *ready = &ev.ready;
 
 	snprintf(ready->tier, sizeof(ready->tier), "%s", c->tier->ops->name);
 	ready->linktype = APPTAP_LINKTYPE_LINUX_SLL2;
-	ready->whole_device = c->scope.whole_device;
-	ready->uid_count = (uint32_t)MIN(c->scope.uid_count, (size_t)APPTAP_WIRE_UIDS_MAX);
+	ready->whole_device = c->target.scope.whole_device;
+	snprintf(ready->netns, sizeof(ready->netns), "%s", c->target.netns);
+	ready->uid_count = (uint32_t)MIN(c->target.scope.uid_count, (size_t)APPTAP_WIRE_UIDS_MAX);
 	for (uint32_t i = 0; i < ready->uid_count; i++) {
-		ready->uids[i].uid = c->scope.uids[i].uid;
+		ready->uids[i].uid = c->target.scope.uids[i].uid;
 		snprintf(ready->uids[i].why, sizeof(ready->uids[i].why), "%s",
-			 c->scope.uids[i].why);
+			 c->target.scope.uids[i].why);
 	}
-	ready->cgroup_count = (uint32_t)c->scope.cgroup_count;
+	ready->cgroup_count = (uint32_t)c->target.scope.cgroup_count;
 	for (uint32_t i = 0; i < ready->cgroup_count; i++) {
-		const struct apptap_scope_cgroup *g = &c->scope.cgroups[i];
+		const struct apptap_scope_cgroup *g = &c->target.scope.cgroups[i];
 
 		snprintf(ready->cgroups[i].path, sizeof(ready->cgroups[i].path), "%s", g->path);
 		snprintf(ready->cgroups[i].why, sizeof(ready->cgroups[i].why), "%s", g->why);
 	}
-	ready->process_count = (uint32_t)c->scope.process_count;
+	ready->process_count = (uint32_t)c->target.scope.process_count;
 	for (uint32_t i = 0; i < ready->process_count; i++) {
-		const struct apptap_scope_process *p = &c->scope.processes[i];
+		const struct apptap_scope_process *p = &c->target.scope.processes[i];
 
 		ready->processes[i].pid = (uint32_t)p->pid;
 		ready->processes[i].tree = p->tree;
@@ -290,7 +268,7 @@ static int set_up(struct apptap_capture *c, int file_fd, enum apptap_failure *fa
 	}
 	if (apptap_conn_table_new(&c->conns, CONNECTIONS_MAX) < 0)
 		return apptap_error_set(err, ENOMEM, "allocating the connection table");
-	r = resolve(c, err);
+	r = apptap_agent_target_find(&c->target, &c->cmd, c->host_pid, warn, c, err);
 	if (r >= 0)
 		r = open_tier(c, failure, err);
 	if (r >= 0)
@@ -303,8 +281,9 @@ static int set_up(struct apptap_capture *c, int file_fd, enum apptap_failure *fa
 	return r;
 }
 
-int apptap_capture_start(struct apptap_capture **out, const struct apptap_start *cmd, int file_fd,
-			 int wire_fd, enum apptap_failure *failure, struct apptap_error *err)
+int apptap_capture_start(struct apptap_capture **out, const struct apptap_start *cmd,
+			 pid_t host_pid, int file_fd, int wire_fd, enum apptap_failure *failure,
+			 struct apptap_error *err)
 {
 	struct apptap_capture *c = calloc(1, sizeof(*c));
 	struct apptap_error drop_err = { 0 };
@@ -320,6 +299,7 @@ int apptap_capture_start(struct apptap_capture **out, const struct apptap_start 
 	c->output = (struct apptap_agent_output)APPTAP_AGENT_OUTPUT_CLOSED;
 	c->wire_fd = wire_fd;
 	c->cmd = *cmd;
+	c->host_pid = host_pid;
 	c->reason = "stopped";
 	if (apptap_priority_raise(&drop_err) < 0)
 		warn(c, drop_err.msg);
@@ -334,7 +314,7 @@ int apptap_capture_start(struct apptap_capture **out, const struct apptap_start 
 	c->status_ns = c->start_ns + STATUS_MS * APPTAP_NSEC_PER_MSEC;
 	if (cmd->duration_ms)
 		c->end_ns = c->start_ns + cmd->duration_ms * APPTAP_NSEC_PER_MSEC;
-	report_ready(c);
+	report_scope(c, APPTAP_WIRE_EVENT_READY);
 	*out = c;
 	return 0;
 }
@@ -344,9 +324,16 @@ int apptap_capture_wait(const struct apptap_capture *c, struct pollfd p[APPTAP_C
 	uint64_t now = apptap_clock_ns(CLOCK_MONOTONIC);
 	uint64_t next = c->end_ns ? MIN(c->end_ns, c->status_ns) : c->status_ns;
 
+	if (c->tree_ended_ns)
+		next = MIN(next, now + GOODBYE_TICK_NS);
 	p[0] = (struct pollfd){ .fd = c->tier->fd, .events = POLLIN };
-	p[1] = (struct pollfd){ .fd = c->pid_ended ? -1 : apptap_scope_watch_fd(c->watch),
+	p[1] = (struct pollfd){ .fd = c->pid_ended ? -1 : apptap_scope_watch_fd(c->target.watch),
 				.events = POLLIN };
+	if (c->target.group)
+		p[1] = (struct pollfd){
+			.fd = c->tree_ended_ns ? -1 : apptap_command_group_fd(c->target.group),
+			.events = POLLPRI,
+		};
 	if (next <= now)
 		return 0;
 	return (int)((next - now + APPTAP_NSEC_PER_MSEC - 1) / APPTAP_NSEC_PER_MSEC);
@@ -380,18 +367,24 @@ static void fill_counters(const struct apptap_capture *c, struct apptap_wire_cou
 static void watch_app(struct apptap_capture *c)
 {
 	struct apptap_error err = { 0 };
+	bool rescoped;
 	pid_t pids[16];
 	char text[160];
 
-	apptap_scope_watch_rescan(c->watch, pids, ARRAY_SIZE(pids)); /* says itself what is odd */
-	if (apptap_scope_watch_rescoped(c->watch) && c->tier->ops->rescope &&
-	    c->tier->ops->rescope(c->tier, &err) < 0)
+	apptap_scope_watch_rescan(c->target.watch, pids,
+				  ARRAY_SIZE(pids)); /* says itself what is odd */
+	rescoped = apptap_scope_watch_rescoped(c->target.watch);
+	if (c->target.isolated && apptap_isolated_rescan(c->target.isolated)) {
+		report_scope(c, APPTAP_WIRE_EVENT_SCOPE);
+		rescoped = true;
+	}
+	if (rescoped && c->tier->ops->rescope && c->tier->ops->rescope(c->tier, &err) < 0)
 		warn(c, err.msg);
-	if (!apptap_scope_watch_event(c->watch))
+	if (!apptap_scope_watch_event(c->target.watch))
 		return;
 	snprintf(text, sizeof(text),
 		 "process %d has ended; the capture of its UID goes on until it is stopped",
-		 (int)c->pid);
+		 (int)c->target.pid);
 	warn(c, text);
 	c->pid_ended = true;
 }
@@ -404,6 +397,15 @@ static void fail(struct apptap_capture *c, const struct apptap_error *err)
 	if (!c->failed.code)
 		c->failed.code = EIO;
 	c->reason = "failed";
+}
+
+static bool command_is_over(struct apptap_capture *c, bool told, uint64_t now)
+{
+	if (!c->tree_ended_ns && (told || now >= c->status_ns) &&
+	    apptap_command_group_is_empty(c->target.group))
+		c->tree_ended_ns = now;
+	return c->tree_ended_ns && (now > MAX(c->tree_ended_ns, c->taken_ns) + GOODBYE_NS ||
+				    now > c->tree_ended_ns + GOODBYE_MAX_NS);
 }
 
 bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_CAPTURE_FDS])
@@ -423,7 +425,11 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 		c->reason = "duration";
 		return false;
 	}
-	if (p[1].revents)
+	if (c->target.group && command_is_over(c, p[1].revents, now)) {
+		c->reason = "ended";
+		return false;
+	}
+	if (p[1].revents && !c->target.group)
 		watch_app(c);
 	if (now >= c->status_ns) {
 		struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_STATUS };
@@ -494,6 +500,6 @@ void apptap_capture_free(struct apptap_capture *c)
 	if (c->tier)
 		c->tier->ops->close(c->tier);
 	apptap_conn_table_free(c->conns);
-	apptap_scope_watch_free(c->watch);
+	apptap_agent_target_close(&c->target);
 	free(c);
 }

@@ -12,11 +12,12 @@ enum { APPTAP_CAPTURE_FDS = 2 };
 
 /*
  * Starts what @cmd asks for and says READY on @wire_fd; on return packets are being captured.
- * Takes @file_fd (-1: stream to @wire_fd, or no file). On failure @failure says of what sort it
- * was.
+ * @host_pid: who greeted us, as he says. Takes @file_fd (-1: stream to @wire_fd, or no file). On
+ * failure @failure says of what sort it was.
  */
-int apptap_capture_start(struct apptap_capture **out, const struct apptap_start *cmd, int file_fd,
-			 int wire_fd, enum apptap_failure *failure, struct apptap_error *err);
+int apptap_capture_start(struct apptap_capture **out, const struct apptap_start *cmd,
+			 pid_t host_pid, int file_fd, int wire_fd, enum apptap_failure *failure,
+			 struct apptap_error *err);
 
 /* What to wait for: fills @p, returns the milliseconds to the next deadline. */
 int apptap_capture_wait(const struct apptap_capture *c, struct pollfd p[APPTAP_CAPTURE_FDS]);

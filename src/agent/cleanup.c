@@ -5,8 +5,22 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "agent/command.h"
+#include "agent/spool.h"
+#include "scope/cgroup.h"
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434 /* one number on every architecture but alpha, like the next */
+#endif
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
 
 /* The file /proc/@pid/@name, at most @size - 1 bytes and a NUL. Return: its length, -1. */
 static ssize_t read_proc(pid_t pid, const char *name, char *buf, size_t size)
@@ -45,26 +59,48 @@ static bool read_exe(pid_t pid, char *buf, size_t size)
 	return snprintf(buf, size, "%s", base ? base + 1 : target) < (int)size;
 }
 
+/* "apptap", or the name under which a host has pushed it: apptap-4f1a2b3c... */
+static bool is_our_name(const char *name)
+{
+	return strcmp(name, "apptap") == 0 || strncmp(name, "apptap-", 7) == 0;
+}
+
 /* An agent: runs a program of our name (or the very same file) with --agent as first argument. */
 static bool is_agent(pid_t pid, const char *own_exe)
 {
 	char exe[256], args[512];
 	const char *second;
-	ssize_t n;
+	ssize_t n = read_proc(pid, "comm", args, sizeof(args));
 
-	if (!read_exe(pid, exe, sizeof(exe)) ||
-	    (strcmp(exe, own_exe) != 0 && strcmp(exe, "apptap") != 0))
+	/* A guardian ends by itself, and what it still does then must be done (command.c). */
+	if (n <= 0 || strcmp(args, APPTAP_GUARDIAN_COMM "\n") == 0)
+		return false;
+	if (!read_exe(pid, exe, sizeof(exe)) || (strcmp(exe, own_exe) != 0 && !is_our_name(exe)))
 		return false;
 	n = read_proc(pid, "cmdline", args, sizeof(args));
 	if (n <= 0)
 		return false;
 	second = args + strlen(args) + 1;
-	return second < args + n && strcmp(second, "--agent") == 0;
+	/* One that spools has no host at hand by its nature, and ends by itself. */
+	return second < args + n && strncmp(second, "--agent", strlen("--agent")) == 0 &&
+	       strcmp(second, "--agent-spool") != 0;
 }
 
-/* The host, or the sudo between: an agent whose parent is neither was left to init. */
+/* Whether the other end of its stdin has been closed, and it does not act on it. */
+static bool has_lost_stdin(pid_t pid)
+{
+	auto_close int process = (int)syscall(SYS_pidfd_open, pid, 0);
+	auto_close int fd = process < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, process, 0, 0);
+	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
+
+	return fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLRDHUP | POLLERR);
+}
+
+/* The host, or what carries its link: an agent whose parent is neither was left to init. */
 static bool has_host(pid_t pid, const char *own_exe)
 {
+	static const char *const carriers[] = { "sudo", "su",	"sh",	"mksh",	 "dash",
+						"bash", "adbd", "sshd", "toybox" };
 	char stat[1024], exe[256];
 	const char *p;
 	char state;
@@ -75,10 +111,90 @@ static bool has_host(pid_t pid, const char *own_exe)
 	p = strrchr(stat, ')'); /* the name before it may hold anything */
 	if (!p || sscanf(p + 1, " %c %d", &state, &parent) != 2)
 		return true;
-	if (!read_exe(parent, exe, sizeof(exe)))
+	if (has_lost_stdin(pid) || parent == 1 || !read_exe(parent, exe, sizeof(exe)))
 		return false;
-	return strcmp(exe, own_exe) == 0 || strcmp(exe, "apptap") == 0 ||
-	       strncmp(exe, "sudo", 4) == 0;
+	for (size_t i = 0; i < ARRAY_SIZE(carriers); i++)
+		if (strncmp(exe, carriers[i], strlen(carriers[i])) == 0)
+			return true;
+	return strcmp(exe, own_exe) == 0 || is_our_name(exe) || strncmp(exe, "magisk", 6) == 0;
+}
+
+/* Removes in the folder @path what begins with @prefix and belongs to root, or to the shell that
+ * pushed it. Return: how many. */
+static uint64_t remove_files(const char *path, const char *prefix)
+{
+	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	uint64_t count = 0;
+	struct dirent *entry;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir)
+		return 0;
+	apptap_steal_fd(&fd); /* closedir() closes it */
+	while ((entry = readdir(dir)))
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
+		    (unlinkat(dirfd(dir), entry->d_name, 0) == 0 ||
+		     apptap_spool_remove(dirfd(dir), entry->d_name)))
+			count++;
+	closedir(dir);
+	return count;
+}
+
+/* The folders in which a host puts agents (host/executor_remote.c), and where it drops them. */
+static uint64_t remove_all_files(void)
+{
+	static const char *const homes[] = { "/data/local", "/data/adb", "/var/lib", "/root",
+					     "/tmp" };
+	uint64_t count =
+		remove_files("/data/local/tmp", ".apptap-") + remove_files("/tmp", ".apptap-");
+
+	for (size_t i = 0; i < ARRAY_SIZE(homes); i++) {
+		char path[64];
+		struct stat st;
+
+		snprintf(path, sizeof(path), "%s/.apptap", homes[i]);
+		if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
+			continue;
+		count += remove_files(path, "apptap-") + remove_files(path, "new-") +
+			 remove_files(path, "spool-");
+		rmdir(path); /* fails while a capture uses it */
+	}
+	return count;
+}
+
+struct leftovers {
+	const char *own_exe;
+	int root;
+	uint64_t removed;
+};
+
+/* "apptap-PID-NUMBER", made for a command by an agent that is no more. It goes if nothing is in it:
+ * what still runs there was not ours to end. */
+static int remove_leftover(const char *path, const char *name, void *arg)
+{
+	struct leftovers *l = arg;
+	unsigned number;
+	int pid, end = 0;
+
+	if (sscanf(name, "apptap-%d-%8x%n", &pid, &number, &end) != 2 || name[end] ||
+	    is_agent(pid, l->own_exe))
+		return APPTAP_CGROUP_DESCEND;
+	if (unlinkat(l->root, path + 1, AT_REMOVEDIR) == 0)
+		l->removed++;
+	return APPTAP_CGROUP_PASS;
+}
+
+static uint64_t remove_cgroups(const char *own_exe)
+{
+	struct apptap_cgroup_root root = APPTAP_CGROUP_ROOT_CLOSED;
+	struct leftovers l = { .own_exe = own_exe };
+
+	if (apptap_cgroup_root_open(&root, NULL) < 0)
+		return 0;
+	l.root = root.fd;
+	apptap_cgroup_walk(root.fd, remove_leftover, &l);
+	apptap_cgroup_root_close(&root);
+	return l.removed;
 }
 
 int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *err)
@@ -107,5 +223,8 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 			out->agents_ended++;
 	}
 	closedir(proc);
+	out->cgroups_removed = remove_cgroups(own_exe);
+	if (geteuid() == 0)
+		out->files_removed = remove_all_files();
 	return 0;
 }

@@ -6,7 +6,8 @@
 
 /*
  * Ends agents whose host is gone: they end by themselves, so one that is found is stuck. Agents
- * that a host still holds are counted and left alone.
+ * that a host still holds are counted and left alone. Removes the programs that hosts have pushed,
+ * and captures that nobody has fetched.
  */
 int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *err);
 

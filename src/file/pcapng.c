@@ -234,16 +234,25 @@ size_t apptap_pcapng_statistics(uint8_t *out, size_t size,
 	return end(&b);
 }
 
-static uint32_t packet_block_bytes(uint32_t kept)
+void apptap_pcapng_comment(struct apptap_pcapng_comment *out, const char *text)
 {
-	return APPTAP_PCAPNG_PACKET_BYTES + kept + padding(kept) + APPTAP_PCAPNG_PACKET_END_BYTES;
+	struct block b = { .start = out->option, .size = sizeof(out->option) };
+
+	put_text_option(&b, OPT_COMMENT, text);
+	out->len = (uint32_t)b.len;
+}
+
+static uint32_t packet_block_bytes(uint32_t kept, const struct apptap_pcapng_comment *comment)
+{
+	return APPTAP_PCAPNG_PACKET_BYTES + kept + padding(kept) + (comment ? comment->len : 0) +
+	       APPTAP_PCAPNG_PACKET_END_BYTES;
 }
 
 uint8_t *apptap_pcapng_packet(uint8_t *p, uint32_t interface, uint64_t ts_ns, uint32_t kept,
-			      uint32_t wire)
+			      uint32_t wire, const struct apptap_pcapng_comment *comment)
 {
 	apptap_put_le32(p, BLOCK_PACKET);
-	apptap_put_le32(p + 4, packet_block_bytes(kept));
+	apptap_put_le32(p + 4, packet_block_bytes(kept, comment));
 	apptap_put_le32(p + 8, interface);
 	apptap_put_le32(p + 12, (uint32_t)(ts_ns >> 32));
 	apptap_put_le32(p + 16, (uint32_t)ts_ns);
@@ -252,15 +261,20 @@ uint8_t *apptap_pcapng_packet(uint8_t *p, uint32_t interface, uint64_t ts_ns, ui
 	return p + APPTAP_PCAPNG_PACKET_BYTES;
 }
 
-uint8_t *apptap_pcapng_packet_end(uint8_t *p, uint32_t kept, uint32_t flags)
+uint8_t *apptap_pcapng_packet_end(uint8_t *p, uint32_t kept, uint32_t flags,
+				  const struct apptap_pcapng_comment *comment)
 {
 	for (uint32_t pad = padding(kept); pad > 0; pad--)
 		*p++ = 0;
+	if (comment) {
+		memcpy(p, comment->option, comment->len);
+		p += comment->len;
+	}
 	apptap_put_le16(p, OPT_EPB_FLAGS);
 	apptap_put_le16(p + 2, 4);
 	apptap_put_le32(p + 4, flags);
 	apptap_put_le32(p + 8, OPT_END);
-	apptap_put_le32(p + 12, packet_block_bytes(kept));
+	apptap_put_le32(p + 12, packet_block_bytes(kept, comment));
 	return p + APPTAP_PCAPNG_PACKET_END_BYTES;
 }
 

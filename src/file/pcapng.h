@@ -9,6 +9,7 @@
 #define APPTAP_PCAPNG_TEXT_MAX 8192 /* bytes kept of a text; longer ones are cut at a character */
 #define APPTAP_PCAPNG_NAME_MAX 15 /* IFNAMSIZ - 1 */
 
+#define APPTAP_PCAPNG_COMMENT_MAX 96 /* bytes of a packet's; a longer text is cut */
 #define APPTAP_PCAPNG_PACKET_BYTES 28 /* in front of a packet's bytes */
 #define APPTAP_PCAPNG_PACKET_END_BYTES 16 /* behind its padding: flags, end of options, length */
 
@@ -56,13 +57,22 @@ size_t apptap_pcapng_interface(uint8_t *out, size_t size, const struct apptap_pc
 size_t apptap_pcapng_statistics(uint8_t *out, size_t size,
 				const struct apptap_pcapng_statistics *st);
 
+/* A comment as a packet block takes it. Options of equal packets are built once, and copied. */
+struct apptap_pcapng_comment {
+	uint32_t len; /* a multiple of four; 0: there is none */
+	uint8_t option[APPTAP_PCAPNG_COMMENT_MAX];
+};
+
+void apptap_pcapng_comment(struct apptap_pcapng_comment *out, const char *text);
+
 /*
- * A packet block is written around its bytes: head, then @kept bytes, then end (padding, flags,
- * length). Both return the end of what they wrote.
+ * A packet block is written around its bytes: head, then @kept bytes, then end (padding, comment,
+ * flags, length). Both return the end of what they wrote. @comment (may be NULL) is the same twice.
  */
 uint8_t *apptap_pcapng_packet(uint8_t *p, uint32_t interface, uint64_t ts_ns, uint32_t kept,
-			      uint32_t wire);
-uint8_t *apptap_pcapng_packet_end(uint8_t *p, uint32_t kept, uint32_t flags);
+			      uint32_t wire, const struct apptap_pcapng_comment *comment);
+uint8_t *apptap_pcapng_packet_end(uint8_t *p, uint32_t kept, uint32_t flags,
+				  const struct apptap_pcapng_comment *comment);
 
 /* epb_flags for a PACKET_* type. */
 uint32_t apptap_pcapng_flags(uint8_t pkttype);

@@ -19,6 +19,8 @@ struct apptap_sink_config {
 	enum apptap_format format;
 	uint32_t snaplen; /* as the tier was told; the file's own adds the SLL2 header */
 	const char *comment; /* pcapng: names app, UIDs and tier; may be NULL. Copied. */
+	bool whose; /* pcapng: each packet's comment says its UID, and PID and command where known
+		     */
 	const char *app; /* pcapng: shb_userappl, "apptap 0.1.0". Copied. */
 	/* pcapng: the interface's name, or NULL; called once an interface, when it is first seen */
 	const char *(*ifname)(void *arg, int32_t ifindex);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -10,9 +11,12 @@
 #include "wire/frame.h"
 #include "wire/text.h"
 
+#define LINGER_MS 3000
+
 enum state { GREETING, IDLE, ASKED, RUNNING, OVER };
 
 static const char stop_command[] = "{\"type\":\"stop\"}";
+static const char clock_command[] = "{\"type\":\"clock\"}";
 
 struct apptap_dialog {
 	struct apptap_executor *executor; /* borrowed */
@@ -27,6 +31,8 @@ struct apptap_dialog {
 	bool stopping;
 	bool abandoned;
 	int status; /* of waitpid, once pid is -1 */
+	uint64_t asked_ns; /* CLOCK_REALTIME, when the agent was asked for its own */
+	struct apptap_clock_difference clock;
 	uint64_t received; /* bytes of DATA */
 	char line[512]; /* of the agent's stderr, so far */
 	size_t line_len;
@@ -124,14 +130,33 @@ static int take_error(struct apptap_dialog *s, const struct apptap_wire_error *e
 static int take_done(struct apptap_dialog *s, const struct apptap_event_done *done,
 		     struct apptap_error *err)
 {
+	int r = 0;
+
 	s->state = OVER;
+	if (s->executor->ops->fetch && s->output)
+		r = s->executor->ops->fetch(s->executor, s->output->fd, err);
 	if (done->error.failure != APPTAP_FAILURE_NONE)
 		return take_error(s, &done->error, err);
+	if (r < 0)
+		return fail(s, APPTAP_FAILURE_OTHER, r);
 	if (done->stream_bytes != s->received)
 		return apptap_error_say(
 			err, EPROTO, "the stream is not whole: %llu of its %llu bytes came",
 			(unsigned long long)s->received, (unsigned long long)done->stream_bytes);
 	return 0;
+}
+
+/* The agent read its clock at some time between the question and now: in the middle, more or less.
+ */
+static void take_clock(struct apptap_dialog *s, uint64_t theirs_ns)
+{
+	uint64_t now = apptap_clock_ns(CLOCK_REALTIME);
+
+	s->clock.uncertain_ns = (now - s->asked_ns) / 2;
+	s->clock.ahead_ns = (int64_t)(theirs_ns - s->asked_ns - s->clock.uncertain_ns);
+	s->clock.known = true;
+	if (s->state == ASKED)
+		s->state = IDLE;
 }
 
 static int take_event(struct apptap_dialog *s, struct apptap_view body, struct apptap_error *err)
@@ -154,8 +179,12 @@ static int take_event(struct apptap_dialog *s, struct apptap_view body, struct a
 		return 0;
 	case APPTAP_WIRE_EVENT_DONE:
 		return take_done(s, &s->event->done, err);
+	case APPTAP_WIRE_EVENT_CLOCK:
+		take_clock(s, s->event->clock.realtime_ns);
+		return 0;
 	case APPTAP_WIRE_EVENT_STATUS:
 	case APPTAP_WIRE_EVENT_WARNING:
+	case APPTAP_WIRE_EVENT_SCOPE:
 		break;
 	}
 	return 0;
@@ -213,11 +242,22 @@ static int take_frame(struct apptap_dialog *s, const struct apptap_frame *frame,
 				frame->type);
 }
 
+/* An agent ends at once; what carries the link to another machine may hang with it. */
 static void wait_child(struct apptap_dialog *s)
 {
+	int left_ms = s->executor->is_remote ? LINGER_MS : -1;
+	pid_t r = 0;
+
 	if (s->child.pid > 0)
-		while (waitpid(s->child.pid, &s->status, 0) < 0 && errno == EINTR)
-			;
+		while ((r = waitpid(s->child.pid, &s->status, left_ms < 0 ? 0 : WNOHANG)) == 0 ||
+		       (r < 0 && errno == EINTR)) {
+			if (left_ms == 0)
+				kill(s->child.pid, SIGKILL);
+			if (left_ms >= 0) {
+				poll(NULL, 0, 1);
+				left_ms--;
+			}
+		}
 	s->child.pid = -1;
 }
 
@@ -274,8 +314,14 @@ static int pump(struct apptap_dialog *s, struct apptap_error *err)
 		{ .fd = s->h.wake_fd, .events = POLLIN },
 		{ .fd = watch ? s->output->fd : -1, .events = 0 },
 	};
+	int wait_ms = -1;
 
-	if (poll(p, ARRAY_SIZE(p), -1) < 0)
+	if (s->executor->ops->carry) {
+		wait_ms = s->executor->ops->carry(s->executor, err);
+		if (wait_ms < 0)
+			return fail(s, APPTAP_FAILURE_OTHER, wait_ms);
+	}
+	if (poll(p, ARRAY_SIZE(p), wait_ms) < 0)
 		return errno == EINTR ? 0 : apptap_error_set(err, errno, "waiting for the agent");
 	if (p[2].revents)
 		s->h.wake(s->h.arg);
@@ -302,6 +348,15 @@ static int pump_while(struct apptap_dialog *s, enum state state, struct apptap_e
 		r = pump(s, err);
 	}
 	return r;
+}
+
+static int ask_clock(struct apptap_dialog *s, struct apptap_error *err)
+{
+	s->state = ASKED;
+	s->asked_ns = apptap_clock_ns(CLOCK_REALTIME);
+	apptap_frame_send(s->child.in_fd, APPTAP_FRAME_COMMAND, 0, clock_command,
+			  sizeof(clock_command) - 1, NULL);
+	return pump_while(s, ASKED, err);
 }
 
 int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *executor,
@@ -334,7 +389,10 @@ int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *execu
 	apptap_hello_encode(&hello, body);
 	/* Whether it arrives is seen by whether an answer comes: a refusing sudo just ends. */
 	apptap_frame_send(s->child.in_fd, APPTAP_FRAME_HELLO, 0, body, sizeof(body), NULL);
-	return pump_while(s, GREETING, err);
+	r = pump_while(s, GREETING, err);
+	if (r >= 0 && executor->is_remote)
+		r = ask_clock(s, err);
+	return r;
 }
 
 /* One byte stream, and a descriptor beside its first byte. */
@@ -388,9 +446,9 @@ int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
 	s->output = output;
 	start->no_file = !output;
 	/* A pipe is written here: its reader may be slow, and the agent must not wait for it. */
-	start->stream = output && (!s->can_pass || output->is_pipe);
+	start->stream = output && !s->executor->ops->fetch && (!s->can_pass || output->is_pipe);
 	cmd.start = *start;
-	r = send_command(s, &cmd, output && !start->stream ? output->fd : -1, err);
+	r = send_command(s, &cmd, output && s->can_pass && !start->stream ? output->fd : -1, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	s->state = ASKED;
@@ -430,6 +488,11 @@ void apptap_dialog_stop(struct apptap_dialog *s)
 void apptap_dialog_abandon(struct apptap_dialog *s)
 {
 	s->abandoned = true;
+}
+
+struct apptap_clock_difference apptap_dialog_clock(const struct apptap_dialog *s)
+{
+	return s->clock;
 }
 
 enum apptap_failure apptap_dialog_failure(const struct apptap_dialog *s)

@@ -46,6 +46,15 @@ int apptap_dialog_run(struct apptap_dialog *s, struct apptap_error *err);
 void apptap_dialog_stop(struct apptap_dialog *s); /* asks for the end; may be called twice */
 void apptap_dialog_abandon(struct apptap_dialog *s); /* waits for nothing any more */
 
+/* How far the target's CLOCK_REALTIME, which times the packets, is ahead of ours. */
+struct apptap_clock_difference {
+	bool known; /* on this machine there is none to ask for */
+	int64_t ahead_ns;
+	uint64_t uncertain_ns; /* give or take: half the time that the question took */
+};
+
+struct apptap_clock_difference apptap_dialog_clock(const struct apptap_dialog *s);
+
 /* The sort of the failure that the last call returned. */
 enum apptap_failure apptap_dialog_failure(const struct apptap_dialog *s);
 

@@ -77,6 +77,7 @@ static void note_refusal(struct refusals *no, enum apptap_elevation how,
 			no->denied_by = how;
 		}
 	} else if (how != APPTAP_ELEVATION_NONE && !no->denied[0] && ran->status != 127 &&
+		   ran->status != 126 &&
 		   (ran->status == EACCES || strcasestr(said, "denied") ||
 		    strcasestr(said, "not allowed"))) {
 		snprintf(no->denied, sizeof(no->denied), "%s", said[0] ? said : "it said nothing");

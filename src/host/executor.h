@@ -2,21 +2,7 @@
 #ifndef APPTAP_HOST_EXECUTOR_H
 #define APPTAP_HOST_EXECUTOR_H
 
-#include "base/error.h"
-
-/* A started agent. Descriptors are owned by who holds the struct; -1: none. */
-struct apptap_child {
-	pid_t pid;
-	int in_fd; /* commands to it */
-	int out_fd; /* events from it; may be the same descriptor as in_fd */
-	int err_fd; /* its diagnostics, in lines */
-	uint64_t socket_inode; /* of its stdin, if that is a unix socket of ours; else 0 */
-};
-
-#define APPTAP_CHILD_NONE                                          \
-	{                                                          \
-		.pid = -1, .in_fd = -1, .out_fd = -1, .err_fd = -1 \
-	}
+#include "base/launch.h"
 
 struct apptap_executor; /* the struct of each kind starts with a struct apptap_executor */
 
@@ -56,15 +42,7 @@ int apptap_executor_local_new(struct apptap_executor **out, const char *program,
 
 void apptap_executor_free(struct apptap_executor *x); /* NULL and the local one are fine */
 
-/* What a command on the target came to. */
-struct apptap_ran {
-	int status; /* exit status; -1: it was ended by a signal, or that is not known */
-	char *out; /* owned: freed with apptap_ran_free(); NUL-terminated, may be NULL */
-	size_t out_len;
-	char said[256]; /* on its stderr: the last line, fit for display */
-};
-
-void apptap_ran_free(struct apptap_ran *ran);
+void apptap_ran_clean(struct apptap_ran *ran); /* what it said, fit for display */
 
 /*
  * How a machine is reached. adb and ssh are such tables, and so is a transport of the user's own.

@@ -4,7 +4,7 @@
 
 #include "host/adb_devices.h"
 #include "host/elevate.h"
-#include "host/launch.h"
+#include "base/launch.h"
 
 /*
  * How it works. Every command is one `adb shell`, with its arguments quoted for the device's shell
@@ -58,6 +58,7 @@ static int adb_shell(void *arg, const char *line, int timeout_ms, struct apptap_
 	const char *const argv[] = { "adb", "-s", a->serial, "shell", "-T", line, NULL };
 	int r = apptap_launch_run(argv, timeout_ms, out, err);
 
+	apptap_ran_clean(out);
 	if (r >= 0 && is_adbs(out))
 		r = complain(a, out->said, err);
 	return r;
@@ -81,6 +82,7 @@ static int adb_copy(const struct adb *a, const char *verb, const char *from, con
 	struct apptap_ran ran = { 0 };
 	int r = apptap_launch_run(argv, COPY_MS, &ran, err);
 
+	apptap_ran_clean(&ran);
 	if (r >= 0 && ran.status != 0)
 		r = complain(a, ran.said, err);
 	apptap_ran_free(&ran);

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 
 #include "host/executor.h"
-#include "host/launch.h"
+#include "base/launch.h"
 
 /* The path of this program, for sudo to run: /proc/self/exe would be sudo's own there. */
 static int own_path(char *buf, size_t size, struct apptap_error *err)
@@ -67,7 +67,7 @@ static int run(const struct local *x, struct apptap_child *child, int stdio_fd, 
 	if (r < 0)
 		return r;
 	r = apptap_launch(&child->pid, is_root ? path : "sudo", is_root ? direct : by_sudo,
-			  stdio_fd, stdio_fd, err_fd);
+			  APPTAP_TERMINAL_SHARED, stdio_fd, stdio_fd, err_fd);
 	if (r >= 0)
 		return 0;
 	if (is_root || r != -ENOENT)

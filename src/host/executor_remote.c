@@ -4,13 +4,15 @@
 
 #include "host/agents.h"
 #include "host/executor.h"
+#include "host/spool.h"
 #include "wire/text.h"
 
 /*
  * How it works. One look as root tells what machine it is and which agents are there. If ours is
  * missing, it is pushed with the rights of who connects, and copied by root into a folder of root's
  * own: nobody else can change it between the check of its sum and its start. Without keep_agent it
- * removes its own file as soon as it runs, so that nothing is left however it ends.
+ * gets a name that no other host looks for, and removes its own file as soon as it runs, so that
+ * nothing is left however it ends.
  */
 #define RUN_MS 10000
 #define PUSH_DIR_ANDROID "/data/local/tmp"
@@ -29,6 +31,7 @@ struct remote {
 	char machine[32]; /* as `uname -m` says it */
 	char agent[128]; /* its path there; empty: not there */
 	bool installed; /* by us */
+	struct apptap_spool *spool; /* owned; NULL where there is a live link */
 };
 
 /* Prints "key value" lines, and "end": a link that is cut may look like one that ended. */
@@ -102,8 +105,7 @@ static void take_look(struct remote *x, char *out, const char *dir, struct appta
 {
 	char *rest = NULL;
 
-	*found = -EPROTO;
-	apptap_error_say(err, EPROTO, "the target does not say what machine it is");
+	*found = 1;
 	for (char *line = strtok_r(out, "\r\n", &rest); line;
 	     line = strtok_r(NULL, "\r\n", &rest)) {
 		const char *value = value_of(line, "machine");
@@ -127,26 +129,28 @@ static int look(struct remote *x, struct apptap_agent_file *file, struct apptap_
 {
 	static const char *const argv[] = { "sh", "-c", look_script, "apptap", HOMES, NULL };
 	struct apptap_ran ran = { 0 };
-	int found = 0;
+	int found = 0; /* 1: nothing was said */
 	int r = ask(x, argv, "looking at the target", &ran, err);
 
 	x->agent[0] = '\0';
 	if (r >= 0)
 		take_look(x, ran.out, x->agents_dir, file, &found, err);
 	apptap_ran_free(&ran);
+	if (found > 0)
+		return apptap_error_say(err, EPROTO, "the target does not say what machine it is");
 	if (platform(x))
 		x->is_android = strcmp(platform(x), "android") == 0;
 	return r < 0 ? r : found;
 }
 
-static int take_installed(struct remote *x, const char *out, const struct apptap_agent_file *file,
+static int take_installed(struct remote *x, const char *out, const char *name,
 			  struct apptap_error *err)
 {
 	const char *home = strstr(out, "home ");
 	size_t len = home ? strcspn(home + 5, "\r\n") : 0;
 
-	if (home && len + strlen(file->name) + 2 < sizeof(x->agent)) {
-		snprintf(x->agent, sizeof(x->agent), "%.*s/%s", (int)len, home + 5, file->name);
+	if (home && len + strlen(name) + 2 < sizeof(x->agent)) {
+		snprintf(x->agent, sizeof(x->agent), "%.*s/%s", (int)len, home + 5, name);
 		x->installed = true;
 		return 0;
 	}
@@ -162,25 +166,45 @@ static int take_installed(struct remote *x, const char *out, const struct apptap
 				"are missing, full or read-only");
 }
 
+/* Where who connects may write. */
+static void name_drop(const struct remote *x, const char *what, char *buf, size_t size)
+{
+	snprintf(buf, size, "%s/.apptap-%s-%08x", x->is_android ? PUSH_DIR_ANDROID : PUSH_DIR_LINUX,
+		 what, (unsigned)apptap_clock_ns(CLOCK_REALTIME) ^ (unsigned)getpid());
+}
+
 static int install(struct remote *x, const struct apptap_agent_file *file, struct apptap_error *err)
 {
-	char drop[96];
-	const char *argv[] = { "sh",	  "-c",	      install_script, "apptap", drop,
-			       file->sum, file->name, HOMES,	      NULL };
+	char drop[96], name[sizeof(file->name) + 16];
+	const char *argv[] = { "sh",	  "-c", install_script, "apptap", drop,
+			       file->sum, name, HOMES,		NULL };
 	struct apptap_ran ran = { 0 };
 	int r;
 
-	snprintf(drop, sizeof(drop), "%s/.%s-%08x",
-		 x->is_android ? PUSH_DIR_ANDROID : PUSH_DIR_LINUX, file->name,
-		 (unsigned)apptap_clock_ns(CLOCK_REALTIME) ^ (unsigned)getpid());
+	name_drop(x, file->name + strlen("apptap-"), drop, sizeof(drop));
+	/* One that goes again is ours alone: nobody else may start it while we remove it. */
+	snprintf(name, sizeof(name), "%s%s", file->name, x->keep_agent ? "" : strrchr(drop, '-'));
 	r = x->link->push(x->arg, file->path, drop, err);
 	if (r < 0)
 		return apptap_error_wrap(err, r, "pushing the agent over %s", x->link->name);
 	r = ask(x, argv, "installing the agent", &ran, err);
 	if (r >= 0)
-		r = take_installed(x, ran.out, file, err);
+		r = take_installed(x, ran.out, name, err);
 	apptap_ran_free(&ran);
 	return r;
+}
+
+static int spawn_spooled(struct remote *x, struct apptap_child *out, struct apptap_error *err)
+{
+	char drop[96];
+	struct apptap_spool_config cfg = {
+		.agent = x->agent,
+		.drop = drop,
+		.once = x->installed && !x->keep_agent,
+	};
+
+	name_drop(x, "capture", drop, sizeof(drop));
+	return apptap_spool_open(&x->spool, x->link, x->arg, &cfg, out, err);
 }
 
 static int remote_spawn(struct apptap_executor *base, struct apptap_child *out,
@@ -198,9 +222,25 @@ static int remote_spawn(struct apptap_executor *base, struct apptap_child *out,
 		r = install(x, &file, err);
 	if (r < 0)
 		return r;
+	if (!x->link->stream)
+		return spawn_spooled(x, out, err);
 	if (x->installed && !x->keep_agent)
 		argv[1] = "--agent-once";
 	return x->link->stream(x->arg, argv, out, err);
+}
+
+static int remote_carry(struct apptap_executor *base, struct apptap_error *err)
+{
+	const struct remote *x = apptap_container_of(base, struct remote, base);
+
+	return apptap_spool_carry(x->spool, err);
+}
+
+static int remote_fetch(struct apptap_executor *base, int fd, struct apptap_error *err)
+{
+	const struct remote *x = apptap_container_of(base, struct remote, base);
+
+	return apptap_spool_fetch(x->spool, fd, err);
 }
 
 static int remote_explain(struct apptap_executor *base, int status, const char *said,
@@ -234,6 +274,7 @@ static void remote_free(struct apptap_executor *base)
 {
 	struct remote *x = apptap_container_of(base, struct remote, base);
 
+	apptap_spool_close(x->spool);
 	if (x->link->free)
 		x->link->free(x->arg);
 	free(x->agents_dir);
@@ -245,6 +286,17 @@ static const struct apptap_executor_ops remote_ops = {
 	.spawn = remote_spawn,
 	.explain = remote_explain,
 	.explain_lost = remote_explain_lost,
+	.free = remote_free,
+};
+
+/* Where there is no live link. */
+static const struct apptap_executor_ops spooled_ops = {
+	.name = "remote",
+	.spawn = remote_spawn,
+	.explain = remote_explain,
+	.explain_lost = remote_explain_lost,
+	.carry = remote_carry,
+	.fetch = remote_fetch,
 	.free = remote_free,
 };
 
@@ -266,13 +318,21 @@ int apptap_executor_remote_new(struct apptap_executor **out, const struct apptap
 			ops->free(arg);
 		return apptap_error_set(err, ENOMEM, "reaching another machine");
 	}
-	x->base.ops = &remote_ops;
+	x->base.ops = ops->stream ? &remote_ops : &spooled_ops;
 	x->base.is_remote = true;
 	x->link = ops;
 	x->arg = arg;
 	x->keep_agent = cfg && cfg->keep_agent;
 	*out = &x->base;
 	return 0;
+}
+
+void apptap_ran_clean(struct apptap_ran *ran)
+{
+	char raw[sizeof(ran->said)];
+
+	memcpy(raw, ran->said, sizeof(raw));
+	apptap_text_clean(ran->said, sizeof(ran->said), raw);
 }
 
 void apptap_executor_free(struct apptap_executor *x)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "host/elevate.h"
-#include "host/launch.h"
+#include "base/launch.h"
 #include "host/quote.h"
 
 /*
@@ -48,6 +48,7 @@ static int ssh_shell(void *arg, const char *line, int timeout_ms, struct apptap_
 	};
 	int r = apptap_launch_run(argv, MAX(timeout_ms, SSH_MS), out, err);
 
+	apptap_ran_clean(out);
 	if (r >= 0 && out->status == 255)
 		r = complain(s, out->said, err);
 	return r;
@@ -64,32 +65,43 @@ static int ssh_run(void *arg, const char *const *argv, int timeout_ms, struct ap
 	return ssh_shell(arg, line, timeout_ms, out, err);
 }
 
-static int ssh_copy(const struct ssh *s, const char *from, const char *to, bool push,
-		    struct apptap_error *err)
+/* Through cat, not scp: that needs a server of its own there, which is not everywhere. */
+static int ssh_copy(const struct ssh *s, const char *line, const char *in_path,
+		    const char *out_path, struct apptap_error *err)
 {
-	auto_free char *there = NULL;
-	const char *argv[] = { "scp", "-q", "-B", "-o", s->control, "--", from, to, NULL };
+	const char *const argv[] = { "ssh", "-T",	"-o", "ControlMaster=no",
+				     "-o",  s->control, "--", s->destination,
+				     line,  NULL };
 	struct apptap_ran ran = { 0 };
-	int r;
+	int r = apptap_launch_files(argv, in_path, out_path, COPY_MS, &ran, err);
 
-	if (asprintf(&there, "%s:%s", s->destination, push ? to : from) < 0)
-		return apptap_error_set(err, ENOMEM, "copying over ssh");
-	argv[push ? 7 : 6] = there;
-	r = apptap_launch_run(argv, COPY_MS, &ran, err);
-	if (r >= 0 && ran.status != 0)
+	apptap_ran_clean(&ran);
+	if (r >= 0 && ran.status == 255)
 		r = complain(s, ran.said, err);
+	else if (r >= 0 && ran.status != 0)
+		r = apptap_error_say(err, EIO, "copying over ssh: %s",
+				     ran.said[0] ? ran.said : "it gave no reason");
 	apptap_ran_free(&ran);
 	return r;
 }
 
 static int ssh_push(void *arg, const char *local, const char *remote, struct apptap_error *err)
 {
-	return ssh_copy(arg, local, remote, true, err);
+	auto_free char *path = apptap_quote((const char *[]){ remote, NULL });
+	auto_free char *line = NULL;
+
+	if (!path || asprintf(&line, "umask 077; set -C; cat > %s", path) < 0)
+		return apptap_error_set(err, ENOMEM, "copying over ssh");
+	return ssh_copy(arg, line, local, NULL, err);
 }
 
 static int ssh_pull(void *arg, const char *remote, const char *local, struct apptap_error *err)
 {
-	return ssh_copy(arg, remote, local, false, err);
+	auto_free char *line = apptap_quote((const char *[]){ "cat", "--", remote, NULL });
+
+	if (!line)
+		return apptap_error_set(err, ENOMEM, "copying over ssh");
+	return ssh_copy(arg, line, NULL, local, err);
 }
 
 static int ssh_is_root(void *arg, struct apptap_error *err)

@@ -20,6 +20,19 @@ static void keep_warning(struct apptap_outcome *o, const char *text)
 	snprintf(o->warnings[o->warning_count++], sizeof(*o->warnings), "%s", text);
 }
 
+/* UIDs that belong to the app since a moment ago; those that did before stay in the outcome. */
+static void take_scope(struct apptap_event_ready *all, const struct apptap_event_ready *now)
+{
+	for (uint32_t i = 0; i < now->uid_count; i++) {
+		bool known = false;
+
+		for (uint32_t k = 0; k < all->uid_count; k++)
+			known |= all->uids[k].uid == now->uids[i].uid;
+		if (!known && all->uid_count < APPTAP_WIRE_UIDS_MAX)
+			all->uids[all->uid_count++] = now->uids[i];
+	}
+}
+
 static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
 	struct apptap_run *run = arg;
@@ -28,6 +41,9 @@ static void take_event(void *arg, const struct apptap_wire_event *ev)
 	case APPTAP_WIRE_EVENT_READY:
 		run->outcome.ready = ev->ready;
 		run->outcome.is_ready = true;
+		break;
+	case APPTAP_WIRE_EVENT_SCOPE:
+		take_scope(&run->outcome.ready, &ev->ready);
 		break;
 	case APPTAP_WIRE_EVENT_WARNING:
 		keep_warning(&run->outcome, ev->warning);
@@ -122,6 +138,8 @@ int apptap_run_go(struct apptap_run *run, struct apptap_executor *executor,
 
 	run->failure =
 		r < 0 && run->dialog ? apptap_dialog_failure(run->dialog) : APPTAP_FAILURE_NONE;
+	if (run->dialog)
+		run->outcome.clock = apptap_dialog_clock(run->dialog);
 	if (!run->outcome.is_ready)
 		apptap_output_remove(&run->output);
 	else if (r >= 0 && !apptap_output_is_there(&run->output))

@@ -19,6 +19,7 @@ struct apptap_outcome {
 	char (*warnings)[APPTAP_RUN_WARNING_BYTES]; /* owned */
 	size_t warning_count;
 	uint64_t warnings_more; /* not kept */
+	struct apptap_clock_difference clock;
 };
 
 /*

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "scope/android.h"
 #include "scope/cgroup.h"
 #include "scope/nearest.h"
 #include "scope/process.h"
@@ -308,8 +309,20 @@ static int resolve_cgroup(struct apptap_scope *out, const struct apptap_target *
 	return r;
 }
 
+/* Packages first: an app's process is called like its package. */
+static int resolve_on_android(struct apptap_scope *out, const struct apptap_target *target,
+			      apptap_warn_fn warn, void *warn_arg, struct apptap_error *err)
+{
+	int r = apptap_android_resolve(out, target, warn, warn_arg, err);
+
+	if (r)
+		return MIN(r, 0);
+	r = resolve_name(out, target->name, err);
+	return r == -ESRCH ? apptap_android_say_none(target->name, err) : r;
+}
+
 static int resolve_target(struct apptap_scope *out, const struct apptap_target *target, pid_t *pid,
-			  struct apptap_error *err)
+			  apptap_warn_fn warn, void *warn_arg, struct apptap_error *err)
 {
 	if (target->cgroup || target->unit || target->container)
 		return resolve_cgroup(out, target, err);
@@ -319,6 +332,8 @@ static int resolve_target(struct apptap_scope *out, const struct apptap_target *
 		return resolve_uids(out, target, err);
 	if (apptap_proc_is_pid(target->name))
 		return resolve_pid(out, target->name, pid, err);
+	if (apptap_android_here())
+		return resolve_on_android(out, target, warn, warn_arg, err);
 	return resolve_name(out, target->name, err);
 }
 
@@ -337,7 +352,7 @@ int apptap_scope_resolve(struct apptap_scope *out, const struct apptap_target *t
 		out->whole_device = true;
 		return 0;
 	}
-	r = resolve_target(out, target, &found, err);
+	r = resolve_target(out, target, &found, warn, warn_arg, err);
 	if (r < 0) {
 		memset(out, 0, sizeof(*out)); /* half a scope is none */
 		return r;
@@ -345,7 +360,9 @@ int apptap_scope_resolve(struct apptap_scope *out, const struct apptap_target *t
 	if (apptap_scope_has(out, 0) && warn)
 		warn(warn_arg, "UID 0 owns what the system itself sends: all of it will be in the "
 			       "capture");
-	if (target->breadth == APPTAP_BREADTH_APP_ISOLATED_DNS)
+	if (target->breadth == APPTAP_BREADTH_APP_ISOLATED_DNS && apptap_android_here())
+		apptap_android_add_dns(out, warn, warn_arg);
+	else if (target->breadth == APPTAP_BREADTH_APP_ISOLATED_DNS)
 		apptap_resolver_add(out, APPTAP_RESOLV_CONF, warn, warn_arg);
 	if (pid)
 		*pid = found;

@@ -98,3 +98,15 @@ int apptap_scope_add_process(struct apptap_scope *s, pid_t pid, bool tree, struc
 	va_end(ap);
 	return 0;
 }
+
+bool apptap_scope_remove(struct apptap_scope *s, uid_t uid)
+{
+	for (size_t i = 0; i < s->uid_count; i++)
+		if (s->uids[i].uid == uid) {
+			s->uid_count--;
+			memmove(&s->uids[i], &s->uids[i + 1],
+				(s->uid_count - i) * sizeof(s->uids[0]));
+			return true;
+		}
+	return false;
+}

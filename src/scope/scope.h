@@ -52,6 +52,8 @@ struct apptap_scope {
 int apptap_scope_add(struct apptap_scope *s, uid_t uid, struct apptap_error *err, const char *why,
 		     ...) APPTAP_PRINTF(4, 5);
 
+bool apptap_scope_remove(struct apptap_scope *s, uid_t uid); /* false: it was not there */
+
 /* -ENOSPC when full; the same id twice is fine. @path: from the root of cgroup2, raw. */
 int apptap_scope_add_cgroup(struct apptap_scope *s, uint64_t id, const char *path,
 			    struct apptap_error *err, const char *why, ...) APPTAP_PRINTF(5, 6);
@@ -71,7 +73,8 @@ static inline bool apptap_scope_has(const struct apptap_scope *s, uid_t uid)
 
 /* What the user asked for; exactly one way to name it is used. Strings are borrowed. */
 struct apptap_target {
-	const char *name; /* process name, or a number: a PID */
+	const char *name; /* process name, or a number: a PID; on Android a package */
+	const char *android_user; /* of a package: a number, or "all"; NULL: 0 */
 	const char *user; /* user name */
 	const uid_t *uids; /* count > 0 */
 	size_t uid_count;

@@ -5,11 +5,57 @@
 #include <pwd.h>
 #include <stdio.h>
 
+#include "scope/android_id.h"
 #include "wire/text.h"
 
 #define ENTRY_BYTES 16384 /* one user's strings; glibc suggests 1024 */
 #define LINE_MAX_BYTES 1024
+#define PASSWD "/etc/passwd"
 
+#ifdef APPTAP_STATIC
+/* A static program has no NSS: it reads the file, and knows how Android names its users. */
+static int search(const char *name, uid_t *uid, char *found, size_t size)
+{
+	FILE *f = fopen(PASSWD, "re");
+	char line[LINE_MAX_BYTES];
+	int r = -ENOENT;
+
+	while (f && r && fgets(line, sizeof(line), f)) {
+		char *rest = NULL;
+		const char *user = strtok_r(line, ":", &rest);
+		unsigned long number;
+		char *end;
+
+		if (!user || !strtok_r(NULL, ":", &rest)) /* the password's place */
+			continue;
+		number = strtoul(rest, &end, 10);
+		if (end == rest || *end != ':' || number >= APPTAP_UID_NONE ||
+		    (name ? strcmp(name, user) != 0 : number != *uid))
+			continue;
+		*uid = (uid_t)number;
+		if (found)
+			apptap_text_clean(found, size, user);
+		r = 0;
+	}
+	if (f)
+		fclose(f);
+	return r;
+}
+
+int apptap_user_uid(const char *name, uid_t *uid)
+{
+	if (search(name, uid, NULL, 0) == 0 || apptap_android_id_parse(name, uid))
+		return 0;
+	return -ENOENT;
+}
+
+const char *apptap_user_name(uid_t uid, char *buf, size_t size)
+{
+	if (search(NULL, &uid, buf, size) == 0)
+		return buf;
+	return apptap_android_id_name(uid, buf, size);
+}
+#else
 /* The answer of getpw*_r(): POSIX leaves open how "no such user" is told; these are in use. */
 static int outcome(int r, const struct passwd *found)
 {
@@ -45,11 +91,12 @@ const char *apptap_user_name(uid_t uid, char *buf, size_t size)
 	snprintf(buf, size, "UID %u", (unsigned)uid);
 	return buf;
 }
+#endif
 
 /* The file, not getpwent(): that walks with global state, and over a whole company's directory. */
 void apptap_user_each(void (*each)(const char *name, void *arg), void *arg)
 {
-	FILE *f = fopen("/etc/passwd", "re");
+	FILE *f = fopen(PASSWD, "re");
 	char line[LINE_MAX_BYTES];
 	bool fresh = true;
 

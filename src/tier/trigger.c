@@ -262,7 +262,7 @@ static void *work(void *arg)
 {
 	struct worker *w = arg;
 	uint8_t packet[APPTAP_TRIGGER_SNAPLEN];
-	uint8_t control[128] __attribute__((aligned(sizeof(struct cmsghdr))));
+	uint8_t control[128] __attribute__((aligned(__alignof__(struct cmsghdr))));
 
 	pthread_cleanup_push(close_own, w);
 	for (;;) {

@@ -41,15 +41,16 @@ struct field {
 #member, FLAG, MEMBER(type, member), 0, false, NULL \
 	}
 
-static const char *const command_names[] = { "start", "stop", "probe", "cleanup", NULL };
-static const char *const event_names[] = { "ready", "status",  "warning", "error",
-					   "probe", "cleanup", "done",	  NULL };
+static const char *const command_names[] = { "start", "stop", "probe", "cleanup", "clock", NULL };
+static const char *const event_names[] = { "ready",   "status", "warning", "error", "probe",
+					   "cleanup", "done",	"clock",   NULL };
 static const char *const failure_names[] = { "none",	"other",       "usage",
 					     "no-tier", "reader-gone", NULL };
 
 static const struct field start_fields[] = {
 	TEXT_FIELD(struct apptap_start, name),
 	TEXT_FIELD(struct apptap_start, user),
+	TEXT_FIELD(struct apptap_start, android_user),
 	FLAG_FIELD(struct apptap_start, whole_device),
 	TEXT_FIELD(struct apptap_start, cgroup),
 	TEXT_FIELD(struct apptap_start, unit),
@@ -78,6 +79,7 @@ static const struct field ready_fields[] = {
 	TEXT_FIELD(struct apptap_event_ready, tier),
 	NUMBER_FIELD(struct apptap_event_ready, linktype, UINT16_MAX),
 	FLAG_FIELD(struct apptap_event_ready, whole_device),
+	TEXT_FIELD(struct apptap_event_ready, netns),
 	{ 0 },
 };
 
@@ -138,6 +140,18 @@ static const struct field cleanup_fields[] = {
 	NUMBER_FIELD(struct apptap_event_cleanup, processes_checked, INT64_MAX),
 	NUMBER_FIELD(struct apptap_event_cleanup, agents_ended, INT64_MAX),
 	NUMBER_FIELD(struct apptap_event_cleanup, agents_live, INT64_MAX),
+	OPTION_FIELD(struct apptap_event_cleanup, cgroups_removed, INT64_MAX),
+	OPTION_FIELD(struct apptap_event_cleanup, files_removed, INT64_MAX),
+	{ 0 },
+};
+
+static const struct field clock_fields[] = {
+	NUMBER_FIELD(struct apptap_event_clock, realtime_ns, INT64_MAX),
+	{ 0 },
+};
+
+static const struct field probe_fields[] = {
+	TEXT_FIELD(struct apptap_event_probe, system),
 	{ 0 },
 };
 
@@ -404,6 +418,7 @@ int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct a
 
 	switch (ev->type) {
 	case APPTAP_WIRE_EVENT_READY:
+	case APPTAP_WIRE_EVENT_SCOPE:
 		object = ready_to_json(&ev->ready);
 		break;
 	case APPTAP_WIRE_EVENT_STATUS:
@@ -416,7 +431,7 @@ int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct a
 		object = fields_to_json(error_fields, &ev->error);
 		break;
 	case APPTAP_WIRE_EVENT_PROBE:
-		object = json_object();
+		object = fields_to_json(probe_fields, &ev->probe);
 		attach(&object, "tiers",
 		       list_to_json(probed_fields, ev->probe.tiers, sizeof(ev->probe.tiers[0]),
 				    MIN(ev->probe.tier_count, APPTAP_WIRE_TIERS_MAX)));
@@ -428,6 +443,9 @@ int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct a
 		object = fields_to_json(done_fields, &ev->done);
 		attach(&object, "counters", fields_to_json(counter_fields, &ev->done.counters));
 		attach(&object, "error", fields_to_json(error_fields, &ev->done.error));
+		break;
+	case APPTAP_WIRE_EVENT_CLOCK:
+		object = fields_to_json(clock_fields, &ev->clock);
 		break;
 	}
 	return print(object, event_names[ev->type], out, err);
@@ -490,6 +508,7 @@ static int event_from_json(const json_t *object, struct apptap_wire_event *ev,
 
 	switch (ev->type) {
 	case APPTAP_WIRE_EVENT_READY:
+	case APPTAP_WIRE_EVENT_SCOPE:
 		return ready_from_json(object, &ev->ready, err);
 	case APPTAP_WIRE_EVENT_STATUS:
 		return fields_from_json(counter_fields, object, &ev->status, err);
@@ -498,11 +517,16 @@ static int event_from_json(const json_t *object, struct apptap_wire_event *ev,
 	case APPTAP_WIRE_EVENT_ERROR:
 		return fields_from_json(error_fields, object, &ev->error, err);
 	case APPTAP_WIRE_EVENT_PROBE:
+		r = fields_from_json(probe_fields, object, &ev->probe, err);
+		if (r < 0)
+			return r;
 		return list_from_json(probed_fields, json_object_get(object, "tiers"),
 				      ev->probe.tiers, sizeof(ev->probe.tiers[0]),
 				      APPTAP_WIRE_TIERS_MAX, &ev->probe.tier_count, err);
 	case APPTAP_WIRE_EVENT_CLEANUP:
 		return fields_from_json(cleanup_fields, object, &ev->cleanup, err);
+	case APPTAP_WIRE_EVENT_CLOCK:
+		return fields_from_json(clock_fields, object, &ev->clock, err);
 	case APPTAP_WIRE_EVENT_DONE:
 		break;
 	}

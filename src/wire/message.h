@@ -20,12 +20,14 @@ enum apptap_command_type {
 	APPTAP_COMMAND_STOP,
 	APPTAP_COMMAND_PROBE,
 	APPTAP_COMMAND_CLEANUP,
+	APPTAP_COMMAND_CLOCK, /* answered at once: how far the clocks are apart */
 };
 
 /* Absent is "", 0, false: then the default holds. Exactly one way to name the target is used. */
 struct apptap_start {
 	char name[APPTAP_WIRE_NAME_BYTES]; /* process name, or a PID in digits */
 	char user[APPTAP_WIRE_NAME_BYTES];
+	char android_user[12]; /* of a package: a number, or "all" */
 	uint32_t uids[APPTAP_WIRE_UIDS_MAX];
 	uint32_t uid_count;
 	bool whole_device;
@@ -67,6 +69,8 @@ enum apptap_wire_event_type {
 	APPTAP_WIRE_EVENT_PROBE,
 	APPTAP_WIRE_EVENT_CLEANUP,
 	APPTAP_WIRE_EVENT_DONE,
+	APPTAP_WIRE_EVENT_CLOCK,
+	APPTAP_WIRE_EVENT_SCOPE, /* like READY: the scope as it is now */
 };
 
 /* What sort of failure it was; the program turns it into its exit code. */
@@ -103,6 +107,7 @@ struct apptap_wire_process {
 
 struct apptap_event_ready {
 	char tier[16];
+	char netns[APPTAP_WIRE_PATH_BYTES]; /* the one entered: a path, name or PID; "": none */
 	uint32_t linktype;
 	bool whole_device;
 	struct apptap_wire_uid uids[APPTAP_WIRE_UIDS_MAX];
@@ -140,12 +145,19 @@ struct apptap_wire_probed {
 struct apptap_event_probe {
 	struct apptap_wire_probed tiers[APPTAP_WIRE_TIERS_MAX];
 	uint32_t tier_count;
+	char system[160]; /* "Android 14 (API 34), Linux 6.1.75 aarch64" */
 };
 
 struct apptap_event_cleanup {
 	uint64_t processes_checked;
 	uint64_t agents_ended;
+	uint64_t cgroups_removed; /* of commands that have ended */
 	uint64_t agents_live; /* of captures that run now: left alone */
+	uint64_t files_removed; /* agents' programs and captures that were not fetched */
+};
+
+struct apptap_event_clock {
+	uint64_t realtime_ns; /* CLOCK_REALTIME of the agent's machine */
 };
 
 struct apptap_event_done {
@@ -159,13 +171,14 @@ struct apptap_event_done {
 struct apptap_wire_event {
 	enum apptap_wire_event_type type;
 	union {
-		struct apptap_event_ready ready;
+		struct apptap_event_ready ready; /* of SCOPE too */
 		struct apptap_wire_counters status;
 		char warning[512];
 		struct apptap_wire_error error;
 		struct apptap_event_probe probe;
 		struct apptap_event_cleanup cleanup;
 		struct apptap_event_done done;
+		struct apptap_event_clock clock;
 	};
 };
 

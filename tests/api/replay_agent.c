@@ -187,5 +187,5 @@ int apptap_tier_open(struct apptap_tier **out, const char *name,
 
 int main(void)
 {
-	return apptap_agent_main();
+	return apptap_agent_main(false, -1);
 }

@@ -115,10 +115,10 @@ class ReferenceLost(LabError):
 class Program:
     """A child process whose output is read as it comes."""
 
-    def __init__(self, argv, merge=False):
+    def __init__(self, argv, merge=False, env=None):
         self.argv = argv
         self.proc = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT if merge else None)
+            stderr=subprocess.STDOUT if merge else None, env=env)
         self.buffer = b""
 
     def line(self, timeout=WAIT):
@@ -321,7 +321,7 @@ WORKLOADS = [
     # Its clients live under a millisecond; its servers do not.
     Workload("loopback_udp", 320, recall=0.995, lasting=True),
     # UDP. A reply that comes while its port passes to the other user within some 100 us is nobody's
-    # to tell (docs/attribution.md): 92-99.9 % here, depending on how fast the CPUs wake up.
+    # to tell (docs/attribution.md): 0-0.4 % here, depending on how fast the CPUs wake up.
     Workload("port_reuse", 2000, solo="both", recall=0.995),
     Workload("port_reuse_tcp", 200, solo="both"),
 ]

@@ -11,6 +11,7 @@
  * sinkdrive pcap|nano|pcapng FILE, a line each on stdin ("-" is an empty byte string):
  *	name IFINDEX HEX	an interface's name
  *	open SNAPLEN COMMENT_HEX APP_HEX
+ *	whose UID PID COMM_HEX	of the packets from here on; once before open: they get comments
  *	packet TS_NS IFINDEX PROTOCOL ARPHRD PKTTYPE HALEN HADDR_HEX TPID TCI WIRE_LEN DATA_HEX
  *	flush
  *	finish RECEIVED DROPPED
@@ -29,6 +30,10 @@ struct drive {
 	int fd;
 	enum apptap_format format;
 	struct apptap_sink *sink;
+	bool has_whose;
+	uint32_t uid;
+	int pid;
+	char comm[16 + 1];
 	struct name names[NAMES];
 	uint32_t name_count;
 };
@@ -62,7 +67,9 @@ static const char *name_of(void *arg, int32_t ifindex)
 
 static int open_file(struct drive *d, struct apptap_error *err)
 {
-	struct apptap_sink_config cfg = { .format = d->format, .ifname = name_of, .ifname_arg = d };
+	struct apptap_sink_config cfg = {
+		.format = d->format, .ifname = name_of, .ifname_arg = d, .whose = d->has_whose
+	};
 	char comment_hex[4096];
 	char app_hex[512];
 	char comment[2048];
@@ -79,7 +86,7 @@ static int open_file(struct drive *d, struct apptap_error *err)
 
 static int put_packet(struct drive *d, struct apptap_error *err)
 {
-	struct apptap_packet pkt = { .data = data };
+	struct apptap_packet pkt = { .data = data, .uid = d->uid, .pid = d->pid };
 	uint8_t haddr[sizeof(pkt.haddr) + 1] = { 0 };
 	char haddr_hex[32];
 
@@ -91,6 +98,7 @@ static int put_packet(struct drive *d, struct apptap_error *err)
 		return apptap_error_say(err, EINVAL, "packet: %s", line);
 	unhex(haddr_hex, haddr, sizeof(pkt.haddr));
 	memcpy(pkt.haddr, haddr, sizeof(pkt.haddr));
+	memcpy(pkt.comm, d->comm, sizeof(pkt.comm));
 	pkt.len = (uint32_t)unhex(hex, data, DATA_MAX);
 	/* One data buffer for all: what is large and borrowed must go before it changes. */
 	return apptap_sink_packet(d->sink, &pkt, err) < 0 ? -err->code
@@ -111,6 +119,12 @@ static int obey(struct drive *d, struct apptap_error *err)
 		return apptap_sink_flush(d->sink, err);
 	if (sscanf(line, "finish %" SCNu64 " %" SCNu64, &received, &dropped) == 2)
 		return apptap_sink_finish(d->sink, received, dropped, err);
+	if (sscanf(line, "whose %" SCNu32 " %d %s", &d->uid, &d->pid, hex) == 3) {
+		d->has_whose = true;
+		memset(d->comm, 0, sizeof(d->comm));
+		unhex(hex, d->comm, sizeof(d->comm) - 1);
+		return 0;
+	}
 	if (d->name_count < NAMES && sscanf(line, "name %" SCNd32 " %s", &n->ifindex, hex) == 2) {
 		unhex(hex, n->text, sizeof(n->text) - 1);
 		d->name_count++;

@@ -28,14 +28,12 @@ pytestmark = program.here
 
 
 @pytest.mark.parametrize("args, message, hint", [
-    (["curl", "-o", "x.pcap"], "adb is not there yet", "--local"),
     (["curl", "--local"], "where the capture goes", "-o"),
     (["--local", "-o", "x.pcap"], "whose traffic", "--whole-device"),
     (["curl", "--local", "-o", "x.pcap", "--bogus"], "--bogus", "--help"),
     (["curl", "--local", "-o", "x.pcap", "-d", "soon"], "'soon'", "2.5"),
     (["curl", "--local", "-o", "x.pcap", "--tier", "nflog"], "not there yet", "sockdiag"),
     (["curl", "--local", "-o", "x.pcap", "--nflog-group", "3"], "not there yet", ""),
-    (["curl", "--device", "x", "-o", "x.pcap"], "adb is not there yet", "--local"),
     (["curl", "--local", "-o", "-", "--json"], "stdout", "-o FILE"),
 ])
 def test_usage_errors(net, args, message, hint):
@@ -342,12 +340,22 @@ def test_unknown_interface(net, tmp):
     says(err, "nope9")
 
 
+def test_a_packet_says_whose_it_is(net, tmp, traffic):
+    for option, want in (((), f"uid {UID}"), (("--no-comments",), "")):
+        path = f"{tmp}/x{len(option)}.pcapng"
+        assert run(net, "--uid", UID, "--local", "-o", path, "-c", 3, *option)[0] == 0
+        done = subprocess.run(["tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.comment"],
+                              capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines() == [want] * 3 or (
+            want and all(line.startswith(f"{want} pid ") for line in done.stdout.splitlines()))
+
+
 def test_json(net, tmp, traffic):
     path = f"{tmp}/x.pcapng"
     code, out, _ = run(net, "--uid", UID, "--local", "-o", path, "-c", 20, "--json", "-s", 128)
     assert code == 0 and out.count("\n") == 1
     got = json.loads(out)
-    assert set(got) == {"apptap", "tier", "uids", "whole_device", "path", "format", "linktype",
+    assert set(got) == {"apptap", "tier", "uids", "cgroups", "netns", "whole_device", "path", "format", "linktype",
                         "snaplen", "ended_by", "duration_ms", "counters", "connections_total",
                         "connections", "warnings", "error"}
     assert got["path"] == path and got["format"] == "pcapng" and got["linktype"] == 276

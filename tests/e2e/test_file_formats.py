@@ -189,6 +189,28 @@ def statistics_blocks(path):
     return [b for name, b in blocks if name.startswith("Block: Interface Statistics")]
 
 
+def test_a_packet_says_whose_it_is(tmp_path):
+    """As a comment that tshark finds; a command's name is its own choice, and moves no cursor."""
+    path, none = str(tmp_path / "x.pcapng"), 2**32 - 1
+    whose = [(1000, 4242, b"curl"), (1000, 4242, b"curl"), (33, 0, b""), (none, 0, b""),
+             (none, 7, b"a\nb\x1b[1m\xff\t"), (0, 2**31 - 1, "\u65e5\u672c\u8a9e\u8a9e\u8a9e".encode()),
+             (1, 64 * 2 + 1, b"same slot"), (1, 64 * 4 + 1, b"same slot"), (5, 6, b"exactly-16-bytes")]
+    lines = ["whose 0 0 -"] + opening()
+    for i, (uid, pid, comm) in enumerate(whose):
+        lines += [f"whose {uid} {pid} {comm.hex() or '-'}", Packet(udp4(bytes(990 + i)), i).line()]
+    done = subprocess.run([SINKDRIVE, "pcapng", path], input="\n".join(lines + ["finish 9 0", ""]),
+                          text=True, capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    need("tshark", "capinfos")
+    run("capinfos", path)
+    assert [row["frame.comment"] for row in fields(path, "frame.comment")] == [
+        "uid 1000 pid 4242 curl", "uid 1000 pid 4242 curl", "uid 33", None, "pid 7 a?b?[1m??",
+        "uid 0 pid 2147483647 \u65e5\u672c\u8a9e\u8a9e\u8a9e", "uid 1 pid 129 same slot",
+        "uid 1 pid 257 same slot", "uid 5 pid 6 exactly-16-bytes"]
+    found = fields(path, "frame.number", extra=["-Y", 'frame.comment contains "curl"'])
+    assert [row["frame.number"] for row in found] == ["1", "2"]
+
+
 def test_drop_statistics(tmp_path):
     need("tshark")
     path = write_file(str(tmp_path / "x.pcapng"), "pcapng", PACKETS)

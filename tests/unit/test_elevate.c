@@ -9,7 +9,7 @@
 
 #include "base/sha256.h"
 #include "host/elevate.h"
-#include "host/launch.h"
+#include "base/launch.h"
 #include "host/quote.h"
 
 static const char *const hostile[] = {

@@ -51,9 +51,25 @@ static void the_known_command_lines_are_understood(void **state)
 	assert_string_equal(o.start.breadth, "app+isolated");
 	assert_int_equal(parse("--whole-device --local -o x.pcapng --format pcap"), 0);
 	assert_string_equal(o.start.format, "pcap");
+	assert_int_equal(parse("--unit nginx --local -o x.pcap"), 0);
+	assert_string_equal(o.start.unit, "nginx");
+	assert_int_equal(parse("--container 4f1c --local -o x.pcap"), 0);
+	assert_int_equal(parse("--cgroup /a/b --local -o x.pcap"), 0);
+	assert_int_equal(parse("-o x.pcap -d 2 -- curl -o y --local -- z"), 0);
+	assert_string_equal(o.command[0], "curl");
+	assert_string_equal(o.command[2], "y");
+	assert_string_equal(o.command[4], "--");
+	assert_string_equal(o.output, "x.pcap");
 	assert_int_equal(parse("--probe --local --json"), 0);
 	assert_int_equal(o.action, APPTAP_ACTION_PROBE);
 	assert_int_equal(parse("--cleanup --local"), 0);
+	assert_int_equal(parse("com.example.app -o x.pcap --android-user all --keep-agent"), 0);
+	assert_true(!o.local && !o.device && !o.ssh && o.keep_agent);
+	assert_string_equal(o.start.android_user, "all");
+	assert_int_equal(parse("com.example.app --device S -o x.pcap --android-user 10"), 0);
+	assert_string_equal(o.device, "S");
+	assert_int_equal(parse("nginx --ssh root@host -o x.pcap"), 0);
+	assert_string_equal(o.ssh, "root@host");
 	assert_int_equal(parse("-h"), 0);
 	assert_int_equal(parse("--version"), 0);
 	assert_int_equal(parse("--agent"), 0);
@@ -65,7 +81,10 @@ static void what_makes_no_sense_is_refused_with_a_hint(void **state)
 	static const struct {
 		const char *line, *says;
 	} cases[] = {
-		{ "curl -o x.pcap", "adb is not there yet" },
+		{ "curl --local --device S -o x.pcap", "several machines" },
+		{ "curl --ssh a@b --device S -o x.pcap", "several machines" },
+		{ "curl --ssh -oProxyCommand=x -o x.pcap", "nowhere that ssh could go" },
+		{ "curl --android-user x -o x.pcap", "no user of Android" },
 		{ "curl --local", "where the capture goes" },
 		{ "--local -o x.pcap", "whose traffic" },
 		{ "curl wget --local -o x", "more than one" },
@@ -87,7 +106,6 @@ static void what_makes_no_sense_is_refused_with_a_hint(void **state)
 		{ "curl --local -o x --tier bpf", "'bpf' is not there yet" },
 		{ "curl --local -o x --tier magic", "'magic'" },
 		{ "curl --local -o x --nflog-group 30", "not there yet" },
-		{ "curl --device emulator-5554 -o x", "adb is not there yet" },
 		{ "curl --local -o x --strict --no-dns", "something else" },
 		{ "curl --local -o x --breadth wide", "'wide'" },
 		{ "curl --local -o x --format erf", "'erf'" },

@@ -96,10 +96,10 @@ static void test_packet(void **state)
 	uint8_t *p;
 
 	(void)state;
-	p = apptap_pcapng_packet(out, 3, 0x5566778811223344, 5, 300);
+	p = apptap_pcapng_packet(out, 3, 0x5566778811223344, 5, 300, NULL);
 	assert_int_equal(p - out, APPTAP_PCAPNG_PACKET_BYTES);
 	memcpy(p, "abcde", 5);
-	p = apptap_pcapng_packet_end(p + 5, 5, 5);
+	p = apptap_pcapng_packet_end(p + 5, 5, 5, NULL);
 	expect((size_t)(p - out), want, sizeof(want));
 }
 
@@ -107,11 +107,11 @@ static void test_packet_padding(void **state)
 {
 	(void)state;
 	for (uint32_t kept = 0; kept < 9; kept++) {
-		uint8_t *p = apptap_pcapng_packet(out, 0, 0, kept, kept);
+		uint8_t *p = apptap_pcapng_packet(out, 0, 0, kept, kept, NULL);
 		uint32_t len;
 
 		memset(p, 'x', kept);
-		p = apptap_pcapng_packet_end(p + kept, kept, 0);
+		p = apptap_pcapng_packet_end(p + kept, kept, 0, NULL);
 		len = (uint32_t)(p - out);
 		assert_int_equal(len, 28 + (kept + 3) / 4 * 4 + 16);
 		assert_int_equal(apptap_get_le32(out + 4), len);

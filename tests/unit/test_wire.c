@@ -222,6 +222,7 @@ static void a_ready_survives_the_wire(void **state)
 	(void)state;
 	ev.type = APPTAP_WIRE_EVENT_READY;
 	strcpy(ev.ready.tier, "sockdiag");
+	strcpy(ev.ready.netns, "/run/netns/x");
 	ev.ready.linktype = 276;
 	ev.ready.uids[0].uid = 101;
 	strcpy(ev.ready.uids[0].why, "stub resolver");

@@ -1,5 +1,5 @@
 /* launch.c - programs of this machine: started, run to their end, or spoken with */
-#include "host/launch.h"
+#include "base/launch.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,28 +9,39 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
-#include "wire/text.h"
-
 #define OUT_MAX_BYTES (8u << 20) /* what a command may write before it is cut off */
 #define STREAM_PIPE_BYTES (1 << 20)
 #define LOOK_MS 50 /* a process that has ended may have left its pipes to another */
 
-int apptap_launch(pid_t *pid, const char *file, char *const *argv, int in_fd, int out_fd,
-		  int err_fd)
+/* The terminal's Ctrl-C is for us alone: the end has an order. */
+static void shield(posix_spawnattr_t *attr, enum apptap_terminal terminal)
+{
+	short flags = POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF;
+	sigset_t masked, all;
+
+	sigemptyset(&masked);
+	sigfillset(&all);
+	if (terminal == APPTAP_TERMINAL_OFF) {
+		flags |= POSIX_SPAWN_SETPGROUP; /* a group of its own, in the background */
+	} else {
+		sigaddset(&masked, SIGINT);
+		sigaddset(&masked, SIGQUIT);
+	}
+	posix_spawnattr_setsigmask(attr, &masked);
+	posix_spawnattr_setsigdefault(attr, &all);
+	posix_spawnattr_setpgroup(attr, 0);
+	posix_spawnattr_setflags(attr, flags);
+}
+
+int apptap_launch(pid_t *pid, const char *file, char *const *argv, enum apptap_terminal terminal,
+		  int in_fd, int out_fd, int err_fd)
 {
 	posix_spawn_file_actions_t files;
 	posix_spawnattr_t attr;
-	sigset_t masked, all;
 	int r;
 
-	sigemptyset(&masked);
-	sigaddset(&masked, SIGINT); /* the terminal's Ctrl-C is for us: the end has an order */
-	sigaddset(&masked, SIGQUIT);
-	sigfillset(&all);
 	posix_spawnattr_init(&attr);
-	posix_spawnattr_setsigmask(&attr, &masked);
-	posix_spawnattr_setsigdefault(&attr, &all);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+	shield(&attr, terminal);
 	posix_spawn_file_actions_init(&files);
 	posix_spawn_file_actions_adddup2(&files, in_fd, STDIN_FILENO);
 	posix_spawn_file_actions_adddup2(&files, out_fd, STDOUT_FILENO);
@@ -59,7 +70,10 @@ static int launch_named(pid_t *pid, const char *const *argv, int in_fd, int out_
 			struct apptap_error *err)
 {
 	char *const *words = (char *const *)(uintptr_t)argv;
-	int r = apptap_launch(pid, argv[0], words, in_fd, out_fd, err_fd);
+	bool asks = strcmp(argv[0], "ssh") == 0 || strcmp(argv[0], "scp") == 0;
+	int r = apptap_launch(pid, argv[0], words,
+			      asks ? APPTAP_TERMINAL_SHARED : APPTAP_TERMINAL_OFF, in_fd, out_fd,
+			      err_fd);
 
 	if (r == -ENOENT) {
 		apptap_error_say(err, ENOENT, "the program '%s' is not installed", argv[0]);
@@ -142,50 +156,75 @@ static void last_line(char *text, char *out, size_t size)
 		return;
 	for (line = strtok(text, "\r\n"); line; line = strtok(NULL, "\r\n"))
 		if (line[strspn(line, " \t")])
-			apptap_text_clean(out, size, line);
+			snprintf(out, size, "%s", line);
 }
 
 int apptap_launch_run(const char *const *argv, int timeout_ms, struct apptap_ran *out,
 		      struct apptap_error *err)
 {
-	auto_close int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	auto_close int out_read = -1, out_write = -1, err_read = -1, err_write = -1;
-	auto_free char *talk = NULL;
-	struct heard heard[2] = { { .fd = -1 }, { .fd = -1 } };
+	return apptap_launch_files(argv, NULL, NULL, timeout_ms, out, err);
+}
+
+/* Where its output goes: the file, or a pipe whose other end is @read_end. */
+static int make_output(const char *path, int *read_end, int *write_end, struct apptap_error *err)
+{
+	if (!path)
+		return make_pipe(read_end, write_end, err);
+	*write_end = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	return *write_end < 0 ? apptap_error_set(err, errno, "writing '%s'", path) : 0;
+}
+
+/* Hears @pid to its end, or ends it when its time is over. Return: as apptap_launch_run(). */
+static int hear_to_end(const char *name, pid_t pid, struct heard heard[2], int timeout_ms,
+		       struct apptap_ran *out, struct apptap_error *err)
+{
 	int status = 0;
+	int r = hear_out(pid, heard, timeout_ms, &status);
+
+	out->out = heard[0].text;
+	out->out_len = heard[0].len;
+	last_line(heard[1].text, out->said, sizeof(out->said));
+	free(heard[1].text);
+	if (r == -ETIMEDOUT) {
+		kill(pid, SIGKILL);
+		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+			;
+		return apptap_error_say(err, ETIMEDOUT, "'%s' did not answer within %d s", name,
+					(timeout_ms + 999) / 1000);
+	}
+	if (r < 0)
+		return apptap_error_set(err, -r, "reading what '%s' writes", name);
+	out->status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	return 0;
+}
+
+int apptap_launch_files(const char *const *argv, const char *in_path, const char *out_path,
+			int timeout_ms, struct apptap_ran *out, struct apptap_error *err)
+{
+	auto_close int in = open(in_path ? in_path : "/dev/null", O_RDONLY | O_CLOEXEC);
+	auto_close int out_read = -1, out_write = -1, err_read = -1, err_write = -1;
+	struct heard heard[2] = { { .fd = -1 }, { .fd = -1 } };
 	pid_t pid;
 	int r;
 
 	*out = (struct apptap_ran){ .status = -1 };
-	r = make_pipe(&out_read, &out_write, err);
+	if (in < 0)
+		return apptap_error_set(err, errno, "reading '%s'", in_path);
+	r = make_output(out_path, &out_read, &out_write, err);
 	if (r >= 0)
 		r = make_pipe(&err_read, &err_write, err);
 	if (r >= 0)
-		r = launch_named(&pid, argv, nothing, out_write, err_write, err);
+		r = launch_named(&pid, argv, in, out_write, err_write, err);
 	if (r < 0)
 		return r;
 	close(apptap_steal_fd(&out_write));
 	close(apptap_steal_fd(&err_write));
 	heard[0].fd = out_read;
 	heard[1].fd = err_read;
-	fcntl(out_read, F_SETFL, O_NONBLOCK);
+	if (out_read >= 0)
+		fcntl(out_read, F_SETFL, O_NONBLOCK);
 	fcntl(err_read, F_SETFL, O_NONBLOCK);
-	r = hear_out(pid, heard, timeout_ms, &status);
-	out->out = heard[0].text;
-	out->out_len = heard[0].len;
-	talk = heard[1].text;
-	last_line(talk, out->said, sizeof(out->said));
-	if (r == -ETIMEDOUT) {
-		kill(pid, SIGKILL);
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
-		return apptap_error_say(err, ETIMEDOUT, "'%s' did not answer within %d s", argv[0],
-					(timeout_ms + 999) / 1000);
-	}
-	if (r < 0)
-		return apptap_error_set(err, -r, "reading what '%s' writes", argv[0]);
-	out->status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-	return 0;
+	return hear_to_end(argv[0], pid, heard, timeout_ms, out, err);
 }
 
 int apptap_launch_stream(const char *const *argv, struct apptap_child *out,

@@ -1,0 +1,29 @@
+/* spool.h - an agent without a link: what would cross it lies in a folder of the target */
+#ifndef APPTAP_AGENT_SPOOL_H
+#define APPTAP_AGENT_SPOOL_H
+
+#include "base/base.h"
+
+/*
+ * How it works. A transport that can only run commands and copy files has no byte streams. So the
+ * agent runs by itself, in a folder of root's: the host's frames are appended to its file "in", the
+ * agent's go to "out", the capture to "capture". The host runs this program again for each exchange
+ *
+ *	apptap --agent-spool FOLDER serve              makes FOLDER, starts the agent, returns
+ *	apptap --agent-spool FOLDER io OFFSET HEX      appends to in; prints what out has from
+ *OFFSET on apptap --agent-spool FOLDER give FILE          copies capture into FILE, which is there
+ *already apptap --agent-spool FOLDER end FILE [once]    removes FILE, all of it, and this program's
+ *file
+ *
+ * and an agent that hears of no exchange for APPTAP_SPOOL_SILENCE_MS takes its host for dead: it
+ * ends, and removes the folder.
+ */
+#define APPTAP_SPOOL_SILENCE_MS 15000
+
+/* @args: FOLDER, then the verb and its arguments, ended by NULL. Return: an exit code. */
+int apptap_spool_main(char *const *args);
+
+/* Removes the spool @name in @folder_fd, unless an agent is at work in it. true: it is gone. */
+bool apptap_spool_remove(int folder_fd, const char *name);
+
+#endif

@@ -1,0 +1,220 @@
+"""An app on a phone, by the real adb: whose packets, what is refused, and that nothing is left there
+when the link is lost, however that happens and whatever su the phone has."""
+import json
+import os
+import signal
+import subprocess
+
+import pytest
+
+import lab
+import phone as phone_module
+from phone import APP, OTHER, PACKAGE, Phone, until
+
+@pytest.fixture(scope="module", autouse=True)
+def needs():
+    reason = phone_module.why_not()
+    if reason:
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def phone():
+    with Phone() as p:
+        yield p
+
+
+@pytest.fixture(scope="module")
+def root_phone():
+    with Phone(su="none", adbd="root") as p:
+        yield p
+
+
+@pytest.fixture(params=["magisk", "aosp", "ksu", "adbd"])
+def any_phone(request, phone):
+    """Each way to be root there is. "adbd": commands are root's already."""
+    if request.param == "adbd":
+        yield request.getfixturevalue("root_phone")
+        return
+    phone.become(request.param)
+    yield phone
+    phone.become("magisk")
+
+
+@pytest.fixture(autouse=True)
+def attached(request):
+    """Whatever the last test did to the link."""
+    yield
+    for name in ("phone", "root_phone"):
+        p = request.node.funcargs.get(name) or request.node.funcargs.get("any_phone")
+        if p and not p.is_attached():
+            p.connect()
+
+
+def payloads(path):
+    """The datagrams' texts, as tshark reads them; it must find the file whole."""
+    got = subprocess.run(["tshark", "-r", path, "-Y", "udp and not icmp", "-T", "fields", "-e", "udp.payload"],
+                         capture_output=True, text=True, check=False)
+    assert got.returncode == 0 and "cut short" not in got.stderr, got.stderr
+    return [bytes.fromhex(line) for line in got.stdout.split()]
+
+
+def numbers(texts, name):
+    return [int(t[len(name):].split(b".")[0]) for t in texts if t.startswith(name)]
+
+
+def test_the_package_and_nobody_else(phone, tmp_path):
+    path = str(tmp_path / "app.pcapng")
+    other = phone.sender(OTHER, "other")
+    capture = phone.capture(PACKAGE, "--device", phone.serial, "--json", output=path)
+    capture.wait_ready()
+    app = phone.sender(APP, "app")
+    until(lambda: os.path.getsize(path) > 20000)
+    app.say("end")
+    sent = int(app.line())
+    assert capture.stop() == 0, capture.talk
+    other.say("end")
+    assert int(other.line()) > 0
+    texts = payloads(path)
+    assert not numbers(texts, b"other")
+    assert numbers(texts, b"app") == list(range(1, sent + 1))
+    result = capture.json()
+    assert {u["uid"] for u in result["uids"]} == {APP, APP + 10000, 1051}
+    talk = " ".join(result["warnings"])
+    assert "com.example.app.helper" in talk and "1051" in talk
+    assert abs(result["clock"]["ahead_ms"]) <= result["clock"]["uncertain_ms"] + 5
+    assert not phone.leftovers()
+
+
+def test_the_only_device_is_the_default_and_strict_is_the_app_alone(phone, tmp_path):
+    got = phone.run(PACKAGE, "--strict", "--json", "-d", "0.1", "-o", str(tmp_path / "x.pcap"))
+    assert got.returncode == 0, got.stderr
+    assert [u["uid"] for u in json.loads(got.stdout)["uids"]] == [APP]
+
+
+@pytest.mark.parametrize("name, says", [
+    ("com.example.ap", "'com.example.app'"),
+    ("com.example.app; touch /data/local/tmp/was-here", "no package and no process"),
+    ("$(touch /data/local/tmp/was-here)", "no package and no process"),
+    ("it's `touch /data/local/tmp/was-here`", "no package and no process"),
+    ("../../system/bin", "no package and no process"),
+])
+def test_unknown_and_hostile_names_capture_nothing(phone, tmp_path, name, says):
+    path = tmp_path / "x.pcap"
+    got = phone.run(name, "--device", phone.serial, "-o", str(path))
+    assert got.returncode == 1 and says in got.stderr, got.stderr
+    assert not path.exists()
+    assert phone.exec("ls", "/data/local/tmp") == ""
+
+
+def test_a_hostile_device_and_output_are_data(phone, tmp_path):
+    got = phone.run(PACKAGE, "--device", "x; touch /tmp/was-here", "-o", str(tmp_path / "x.pcap"))
+    assert got.returncode == 1 and "no device" in got.stderr
+    assert not os.path.exists("/tmp/was-here")
+
+
+@pytest.mark.parametrize("su, says", [
+    ("deny", "su refuses: Permission denied"),
+    ("none", "there is no su"),
+    ("hang", "nobody answered"),
+])
+def test_each_refusal_of_root_has_its_sentence(phone, su, says, tmp_path):
+    phone.become(su)
+    try:
+        got = phone.run(PACKAGE, "-o", str(tmp_path / "x.pcap"))
+    finally:
+        phone.become("magisk")
+    assert got.returncode == 1 and says in got.stderr and "try:" in got.stderr, got.stderr
+
+
+def test_a_kept_agent_is_not_pushed_again_and_cleanup_removes_it(phone, tmp_path):
+    path = str(tmp_path / "x.pcap")
+    for _ in range(2):
+        assert phone.run(PACKAGE, "--keep-agent", "-d", "0.1", "-o", path).returncode == 0
+        kept = phone.exec("stat", "-c", "%u:%a %i", "-t", "/data/local/.apptap/")
+    names = [f for f in phone.leftovers() if "/apptap-" in f]
+    assert len(names) == 1 and kept
+    assert phone.exec("stat", "-c", "%u:%g %a", names[0]) == "0:0 700"
+    got = phone.run("--cleanup", "--json")
+    assert json.loads(got.stdout)["files_removed"] >= 1, got.stdout
+    assert not phone.leftovers()
+    assert json.loads(phone.run("--cleanup", "--json").stdout)["files_removed"] == 0
+
+
+def test_probe_names_the_android(phone):
+    got = phone.run("--probe", "--device", phone.serial)
+    assert got.returncode == 0 and "Android 14 (API 34)" in got.stdout, got.stdout
+
+
+def lose(phone, capture, way):
+    if way.startswith("client"):
+        for pid in phone.client_pids():
+            os.kill(pid, getattr(signal, "SIG" + way.split()[1]))
+    elif way == "server":
+        phone.kill_server()
+    elif way == "adbd":
+        for pid in phone.pids("adbd"):
+            os.kill(pid, signal.SIGKILL)
+    elif way == "disconnect":
+        phone.adb("disconnect", phone.serial)
+    else:
+        os.kill(capture_pid(capture), signal.SIGKILL)
+
+
+def capture_pid(capture):
+    """env has become the program."""
+    return capture.proc.pid
+
+
+@pytest.mark.parametrize("way", ["client INT", "client TERM", "client KILL", "server", "adbd",
+                                 "disconnect", "host KILL"])
+def test_nothing_is_left_when_the_link_is_lost(any_phone, tmp_path, way):
+    p, path = any_phone, str(tmp_path / "cut.pcapng")
+    sender = p.sender(APP, "app", size=200)
+    capture = p.capture(PACKAGE, "--device", p.serial, output=path).wait_ready()
+    assert until(lambda: os.path.getsize(path) > 20000) is not None
+    assert p.pids("apptap")
+    lose(p, capture, way)
+    took = until(lambda: not p.leftovers(), 10)
+    assert took is not None and took < 2, (took, p.leftovers())
+    code = capture.proc.wait(10)
+    if way != "host KILL":
+        assert code == 1 and "cut" in "\n".join(capture.talk), (code, capture.talk)
+    sender.say("end")
+    sender.line()
+    got = numbers(payloads(path), b"app")
+    assert got and got == list(range(got[0], got[-1] + 1))
+
+
+def spooled(phone, path):
+    drive = lab.Program([os.path.join(lab.BUILD, "tests", "e2e", "spooldrive"), phone.serial, PACKAGE,
+                         path], env={**os.environ, **phone.env})
+    phone.programs.append(drive)
+    assert drive.line() == "ready"
+    return drive
+
+
+def test_a_transport_without_streams_spools(phone, tmp_path):
+    path = str(tmp_path / "app.pcapng")
+    other = phone.sender(OTHER, "other")
+    drive = spooled(phone, path)
+    app = phone.sender(APP, "app", size=1000)
+    assert until(lambda: any("spool-" in f for f in phone.leftovers())) is not None
+    app.say("end")
+    sent = int(app.line())
+    other.say("end")
+    drive.say("end")
+    packets = int(drive.line())
+    assert drive.finish() == 0 and packets >= sent > 0
+    texts = payloads(path)
+    assert numbers(texts, b"app") == list(range(1, sent + 1))
+    assert not numbers(texts, b"other")
+    assert not phone.leftovers()
+
+
+def test_a_spool_whose_host_is_dead_removes_itself(phone, tmp_path):
+    drive = spooled(phone, str(tmp_path / "app.pcapng"))
+    drive.kill()
+    assert phone.leftovers()
+    took = until(lambda: not phone.leftovers(), 25)
+    assert took is not None and took < 20, phone.leftovers()

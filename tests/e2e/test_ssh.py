@@ -1,0 +1,176 @@
+"""An app on a Linux machine over ssh: a real sshd on loopback, in a namespace, and the installed
+client; as root, as a user with sudo, and as one who may not."""
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+import lab
+import phone as phone_module
+from phone import AGENTS, free_port, until
+
+UID = 5001
+SENDER = """
+import os, select, socket, sys
+os.setgid(%d); os.setuid(%d)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0))
+n = 0
+print("sending", flush=True)
+while not select.select([sys.stdin], [], [], 0.001)[0]:
+    n += 1
+    s.sendto(b"app" + str(n).encode() + b"." * 200, s.getsockname()); s.recv(65536)
+print(n, flush=True)
+"""
+
+
+def why_not():
+    if os.geteuid():
+        return "needs root"
+    for tool in ("ssh", "ssh-keygen", "tshark"):
+        if not shutil.which(tool):
+            return f"needs {tool}"
+    if not os.path.exists("/usr/sbin/sshd"):
+        return "needs sshd (openssh-server)"
+    if not os.path.exists(os.path.join(AGENTS, "apptap-x86_64")):
+        return "needs the agent: ./dev agents"
+    return None
+
+
+class Server:
+    """sshd on a port of its own, with keys of its own, and the client's configuration for it."""
+
+    def __init__(self, folder):
+        self.folder, self.port = str(folder), free_port()
+        os.makedirs("/run/sshd", exist_ok=True)
+        for name in ("host", "user"):
+            subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.file(name)],
+                           check=True)
+        os.chmod(self.folder, 0o755)
+        with open(self.file("sshd_config"), "w", encoding="ascii") as f:
+            f.write(f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.file('host')}\n"
+                f"AuthorizedKeysFile {self.file('user.pub')}\nStrictModes no\nUsePAM no\n"
+                f"PermitRootLogin yes\nPidFile none\n")
+        with open(self.file("config"), "w", encoding="ascii") as f:
+            f.write(f"Host box nobox\n HostName 127.0.0.1\n Port {self.port}\n"
+                f" IdentityFile {self.file('user')}\n IdentitiesOnly yes\n BatchMode yes\n"
+                f" StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n")
+        # The user's own configuration is what counts: a client that reads ours as such.
+        os.mkdir(self.file("bin"))
+        for tool in ("ssh", "scp"):
+            with open(self.file(f"bin/{tool}"), "w", encoding="ascii") as f:
+                f.write(f"#!/bin/sh\nexec {shutil.which(tool)} -F {self.file('config')} \"$@\"\n")
+            os.chmod(self.file(f"bin/{tool}"), 0o755)
+        self.proc = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", self.file("sshd_config")],
+                                     stderr=subprocess.DEVNULL, preexec_fn=lab.die_with_parent)
+        self.env = {**os.environ, "APPTAP_AGENTS": AGENTS,
+            "PATH": f"{self.file('bin')}:{os.environ['PATH']}"}
+        assert until(lambda: self.ssh("root@box", "true").returncode == 0) is not None
+
+    def file(self, name):
+        return os.path.join(self.folder, name)
+
+    def ssh(self, *args):
+        return subprocess.run(["ssh", *args], env=self.env, capture_output=True, text=True,
+                              timeout=15, check=False)
+
+    def run(self, *args):
+        return subprocess.run([lab.APPTAP, *args], env=self.env, capture_output=True, text=True,
+                              timeout=40, check=False)
+
+    def capture(self, *args, output):
+        pairs = [f"{k}={self.env[k]}" for k in ("APPTAP_AGENTS", "PATH")]
+        return lab.Capture(["env", *pairs, lab.APPTAP, *args, "-o", output], output)
+
+    def stop(self):
+        self.proc.kill()
+        self.proc.wait()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    s = Server(tmp_path_factory.mktemp("ssh"))
+    yield s
+    s.stop()
+
+
+@pytest.fixture
+def sender():
+    p = lab.Program(["/usr/bin/python3", "-c", SENDER % (UID, UID)])
+    assert p.line() == "sending"
+    yield p
+    p.kill()
+
+
+def agents():
+    """The pushed agents that run, and their files."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            exe = os.readlink(f"/proc/{pid}/exe")
+        except OSError:
+            continue
+        if "/.apptap/" in exe:
+            found.append(int(pid))
+    return found + [d for d in ("/var/lib/.apptap", "/root/.apptap") if os.path.exists(d)]
+
+
+def packets(path):
+    got = subprocess.run(["tshark", "-r", path, "-T", "fields", "-e", "udp.payload"],
+                         capture_output=True, text=True, check=False)
+    assert got.returncode == 0 and "cut short" not in got.stderr, got.stderr
+    return [int(bytes.fromhex(x)[3:].split(b".")[0]) for x in got.stdout.split()]
+
+
+def test_an_app_over_ssh(server, sender, tmp_path):
+    path = str(tmp_path / "x.pcapng")
+    capture = server.capture("--uid", str(UID), "--no-dns", "--ssh", "root@box", "--json", output=path)
+    capture.wait_ready()
+    assert capture.ready_s < 3
+    assert until(lambda: os.path.getsize(path) > 20000) is not None
+    assert capture.stop() == 0, capture.talk
+    got = sorted(set(packets(path)))
+    assert got and got == list(range(got[0], got[-1] + 1))
+    assert capture.json()["clock"]["uncertain_ms"] < 1000
+    assert until(lambda: not agents(), 2) is not None, agents()
+
+
+@pytest.mark.parametrize("way", ["host KILL", "client KILL", "client TERM", "server"])
+def test_nothing_is_left_when_ssh_is_cut(server, sender, tmp_path, way):
+    path = str(tmp_path / "x.pcapng")
+    capture = server.capture("--uid", str(UID), "--no-dns", "--ssh", "root@box", output=path)
+    capture.wait_ready()
+    assert until(lambda: os.path.getsize(path) > 20000) is not None
+    clients = [p for p in lab.family(capture.proc.pid)[1:]]
+    if way == "host KILL":
+        capture.proc.kill()
+    elif way == "server":
+        for pid in lab.family(server.proc.pid)[1:]:
+            if "sshd" in os.readlink(f"/proc/{pid}/exe"):
+                os.kill(pid, signal.SIGKILL)
+    else:
+        for pid in clients:
+            os.kill(pid, getattr(signal, "SIG" + way.split()[1]))
+    took = until(lambda: not agents(), 10)
+    assert took is not None and took < 2, (took, agents())
+    code = capture.proc.wait(10)
+    if way != "host KILL":
+        assert code == 1 and "cut" in "\n".join(capture.talk), capture.talk
+    got = sorted(set(packets(path)))
+    assert got and got == list(range(got[0], got[-1] + 1))
+
+
+def test_who_may_not_is_told_what_to_do(server, tmp_path):
+    out = str(tmp_path / "x.pcap")
+    user = pwd.getpwnam("nobody")
+    assert user.pw_uid
+    for destination, says in (("root@nowhere.invalid", "fails"), ("-oProxyCommand=x", "nowhere")):
+        got = server.run("--uid", str(UID), "--ssh", destination, "-o", out)
+        assert got.returncode in (1, 2) and says in got.stderr and "try:" in got.stderr, got.stderr
+    assert not os.path.exists(out)
