@@ -51,7 +51,7 @@ __noinline int put_small(struct __sk_buff *skb, __u64 len)
 {
 	struct work *w = work_of();
 
-	if (!w || len == 0)
+	if (!w || (__s64)len <= 0) /* which 6.1 understands, unlike == 0 */
 		return 0;
 	TRY(88)
 	TRY(152)
@@ -69,7 +69,7 @@ __noinline int put_large(struct __sk_buff *skb, __u64 len)
 {
 	struct work *w = work_of();
 
-	if (!w || len == 0)
+	if (!w || (__s64)len <= 0) /* which 6.1 understands, unlike == 0 */
 		return 0;
 	TRY(8088)
 	TRY(16280)
