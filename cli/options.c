@@ -188,16 +188,13 @@ static int take_nano(struct apptap_options *o, const char *arg, struct apptap_er
 
 static int take_tier(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	bool unfinished = strcmp(arg, "nflog") == 0 || strcmp(arg, "bpf") == 0;
-
-	/* They are being built: those who build them say so, nobody else meets them. */
-	if (unfinished && secure_getenv("APPTAP_UNFINISHED"))
-		return copy(o->start.tier, sizeof(o->start.tier), arg, "the tier", err);
-	if (unfinished)
-		return usage(err, "--tier auto or --tier sockdiag",
-			     "the tier '%s' is not there yet", arg);
-	if (strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0)
-		return usage(err, "--tier auto or --tier sockdiag", "no tier is called '%s'", arg);
+	/* It is being built: those who build it say so, nobody else meets it. */
+	if (strcmp(arg, "nflog") == 0 && !secure_getenv("APPTAP_UNFINISHED"))
+		return usage(err, "--tier auto, bpf or sockdiag", "the tier '%s' is not there yet",
+			     arg);
+	if (strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0 && strcmp(arg, "bpf") != 0 &&
+	    strcmp(arg, "nflog") != 0)
+		return usage(err, "--tier auto, bpf or sockdiag", "no tier is called '%s'", arg);
 	return copy(o->start.tier, sizeof(o->start.tier), arg, "the tier", err);
 }
 

@@ -315,6 +315,12 @@ static int attach(struct apptap_bpf_kernel *k, struct attached *a, const char *n
 		let_go(a);
 		if (r == -ENODEV)
 			return 0; /* gone meanwhile */
+		if (r == -EINVAL && k->count == 0) {
+			apptap_error_say(
+				err, ENOTSUP,
+				"this kernel has no links for tc programs (tcx, Linux 6.6)");
+			return -ENOTSUP;
+		}
 		return apptap_error_set(err, -r, "attaching to %s", name);
 	}
 	return 0;

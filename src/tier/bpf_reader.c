@@ -17,7 +17,8 @@
 #include "tier/frags.h"
 #include "tier/hold.h"
 
-#define HOLD_BYTES ((size_t)8 << 20)
+#define HOLD_BYTES \
+	((size_t)64 << 20) /* a download goes on while a connection waits to be accepted */
 #define DATAGRAMS_MAX 1024
 #define FRAGMENT_NS (100 * APPTAP_NSEC_PER_MSEC)
 #define CLOCK_SLACK_NS 2000
@@ -220,8 +221,10 @@ static int take_asked(struct apptap_bpf_reader *s, struct apptap_packet *pkt, bo
 		s->window_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 	if (++s->asks[flow.proto] == ASKS_A_WINDOW)
 		s->settings->is_quiet[flow.proto] = 1;
-	/* Nobody has such a socket any more: it was for who sent last. */
-	if (sighting.sight == APPTAP_SIGHT_NONE && was_ours)
+	/* Nobody has such a socket any more: it was for who sent last. And whose cgroup it is, the
+	 * socket table does not say. */
+	if (was_ours && (sighting.sight == APPTAP_SIGHT_NONE ||
+			 (s->scope->cgroup_count && sighting.uid == pkt->uid)))
 		return take_certain(s, pkt);
 	if (sighting.sight == APPTAP_SIGHT_ORPHAN)
 		return leave_out(s, APPTAP_BPF_ANSWER_UNKNOWN);

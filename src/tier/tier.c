@@ -5,13 +5,13 @@
 #include <stdio.h>
 
 const struct apptap_tier_ops *const apptap_tiers[] = {
+	&apptap_tier_bpf,
 	&apptap_tier_sockdiag,
 	NULL,
 };
 
 /* What does not keep every promise yet, for those who build it: never chosen, never offered. */
 static const struct apptap_tier_ops *const unfinished[] = {
-	&apptap_tier_bpf,
 	&apptap_tier_nflog,
 	NULL,
 };
