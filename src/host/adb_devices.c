@@ -82,19 +82,21 @@ static void list(const struct apptap_adb_device *devices, size_t count, char *bu
 
 static int refuse_state(const struct apptap_adb_device *d, struct apptap_error *err)
 {
+	int r;
+
 	if (strcmp(d->state, "unauthorized") == 0) {
-		apptap_error_say(err, EACCES, "the device %s has not authorised this computer",
-				 d->serial);
+		r = apptap_error_say(err, EACCES, "the device %s has not authorised this computer",
+				     d->serial);
 		apptap_error_hint(err, "unlock it and accept the question that it shows");
 	} else if (strcmp(d->state, "offline") == 0) {
-		apptap_error_say(err, ENODEV, "the device %s is offline", d->serial);
+		r = apptap_error_say(err, ENODEV, "the device %s is offline", d->serial);
 		apptap_error_hint(err, "plug it in again, or 'adb reconnect offline'");
 	} else {
-		apptap_error_say(err, ENODEV, "the device %s cannot be used: adb says '%s'",
-				 d->serial, d->state);
+		r = apptap_error_say(err, ENODEV, "the device %s cannot be used: adb says '%s'",
+				     d->serial, d->state);
 		apptap_error_hint(err, "see 'adb devices -l'");
 	}
-	return -err->code;
+	return r;
 }
 
 int apptap_adb_devices_choose(const struct apptap_adb_device *devices, size_t count,

@@ -43,7 +43,8 @@ struct field {
 
 static const char *const command_names[] = { "start", "stop", "probe", "cleanup", "clock", NULL };
 static const char *const event_names[] = { "ready",   "status", "warning", "error", "probe",
-					   "cleanup", "done",	"clock",   NULL };
+					   "cleanup", "done",	"clock",   "scope", NULL };
+_Static_assert(ARRAY_SIZE(event_names) == APPTAP_WIRE_EVENT_SCOPE + 2, "each event has its name");
 static const char *const failure_names[] = { "none",	"other",       "usage",
 					     "no-tier", "reader-gone", NULL };
 

@@ -32,6 +32,21 @@ print(n, flush=True)
 """
 
 
+# The same among the phone's processes: says its PID, waits for "go", and then is who it shall be.
+PROCESS = """
+import os, select, socket, sys
+print(os.getpid(), flush=True)
+sys.stdin.readline()
+os.setgroups([]); os.setresgid(*[int(sys.argv[1])] * 3); os.setresuid(*[int(sys.argv[1])] * 3)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+n = 0
+while not select.select([sys.stdin], [], [], 0.005)[0]:
+    n += 1
+    s.sendto(sys.argv[2].encode() + str(n).encode() + b".", ("10.66.0.1", 9))
+print(n, flush=True)
+"""
+
+
 def why_not():
     """Why there can be no phone here; None: there can be one. Builds what it needs, once."""
     if os.geteuid():
@@ -154,6 +169,17 @@ class Phone:
         if p.line() != "sending":
             raise lab.LabError("the sender did not start")
         return p
+
+    def process(self, uid, name, text):
+        """A process of that name, and the PID that the phone knows it by."""
+        p = lab.Program(["nsenter", "-t", str(self.init_pid()), "-p", "-n", "bash", "-c",
+                         'exec -a "$0" /usr/bin/python3 "$@"', name, "-c", PROCESS, str(uid), text])
+        self.programs.append(p)
+        return p, int(p.line())
+
+    def write(self, path, text):
+        with open(os.path.join(WORK, "dev", self.name, "root") + path, "w", encoding="ascii") as f:
+            f.write(text)
 
     def capture(self, *args, output="-", env=()):
         """A capture as a lab.Capture; output "-": none is named, the caller does."""

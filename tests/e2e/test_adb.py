@@ -186,6 +186,65 @@ def test_nothing_is_left_when_the_link_is_lost(any_phone, tmp_path, way):
     assert got and got == list(range(got[0], got[-1] + 1))
 
 
+def test_isolated_processes_are_the_app_s_that_started_them(phone, tmp_path):
+    path = str(tmp_path / "app.pcapng")
+    webview = "com.google.android.webview:sandboxed_process0:x"
+    ours, pid = phone.process(99045, webview, "ours")
+    theirs, other_pid = phone.process(99046, webview, "theirs")
+    named, _ = phone.process(99047, f"{PACKAGE}:render", "named")
+    alike, _ = phone.process(99048, f"{PACKAGE}lication:render", "alike")
+    phone.write("/data/system/activity", f"  ProcessRecord{{1 {pid}:{webview}/u0a123i45}}\n"
+                f"  ProcessRecord{{2 {other_pid}:{webview}/u0a124i46}}\n")
+    capture = phone.capture(PACKAGE, "--no-dns", "--json", output=path).wait_ready()
+    everyone = (ours, theirs, named, alike)
+    for p in everyone:
+        p.say("go")
+    assert until(lambda: sum("99045" in t or "99047" in t for t in capture.talk) >= 2, 8) \
+        is not None, (capture.talk, phone.device("ps"))
+    size = os.path.getsize(path)
+    assert until(lambda: os.path.getsize(path) > size + 20000) is not None
+    for p in everyone:
+        p.say("end")
+        assert int(p.line()) > 0
+    assert capture.stop() == 0
+    texts = payloads(path)
+    assert numbers(texts, b"ours") and numbers(texts, b"named")
+    assert not numbers(texts, b"theirs") and not numbers(texts, b"alike")
+    assert {u["uid"] for u in capture.json()["uids"]} == {APP, APP + 10000, 99045, 99047}
+    phone.write("/data/system/activity", "")
+
+
+def test_users_and_work_profiles(phone, tmp_path):
+    for folder in (f"/data/user/0/{PACKAGE}", f"/data/user/10/{PACKAGE}", "/data/user/11"):
+        phone.exec("mkdir", "-p", folder)
+    path = str(tmp_path / "x.pcap")
+    for user, expected in (("10", {1010123}), ("all", {APP, 1010123})):
+        got = phone.run(PACKAGE, "--strict", "--android-user", user, "--json", "-d", "0.1", "-o", path)
+        assert {u["uid"] for u in json.loads(got.stdout)["uids"]} == expected, got.stderr
+    got = phone.run(PACKAGE, "--android-user", "11", "-o", path)
+    assert got.returncode == 1 and "it is there for: 0, 10" in got.stderr
+    phone.exec("rm", "-r", "/data/user")
+
+
+@pytest.mark.parametrize("source", ["cmd", "dumpsys", "folder"])
+def test_packages_without_packages_list(phone, tmp_path, source):
+    """Each source in turn, with those before it gone."""
+    gone = {"cmd": [], "dumpsys": ["cmd", "pm"], "folder": ["cmd", "pm", "dumpsys"]}[source]
+    files = ["/data/system/packages.list"] + [f"/system/bin/{n}" for n in gone]
+    for f in files:
+        phone.exec("mv", f, f + ".away")
+    phone.exec("mkdir", "-p", f"/data/data/{PACKAGE}")
+    phone.exec("chown", f"{APP}:{APP}", f"/data/data/{PACKAGE}")
+    try:
+        got = phone.run(PACKAGE, "--strict", "--json", "-d", "0.1", "-o", str(tmp_path / "x.pcap"))
+    finally:
+        for f in files:
+            phone.exec("mv", f + ".away", f)
+        phone.exec("rm", "-r", f"/data/data/{PACKAGE}")
+    assert got.returncode == 0, got.stderr
+    assert [u["uid"] for u in json.loads(got.stdout)["uids"]] == [APP]
+
+
 def spooled(phone, path):
     drive = lab.Program([os.path.join(lab.BUILD, "tests", "e2e", "spooldrive"), phone.serial, PACKAGE,
                          path], env={**os.environ, **phone.env})
