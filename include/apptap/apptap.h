@@ -171,6 +171,19 @@ struct apptap_uid {
 	const char *why;
 };
 
+/** struct apptap_cgroup - a cgroup that is captured: its path, and why it is */
+struct apptap_cgroup {
+	const char *path;
+	const char *why;
+};
+
+/** struct apptap_process - a process that is captured by itself, or (tree) with its descendants */
+struct apptap_process {
+	uint32_t pid;
+	int32_t tree;
+	const char *why;
+};
+
 /**
  * struct apptap_counters - what a capture has done so far
  * @elapsed_ms:	Since it was ready
@@ -208,7 +221,7 @@ enum apptap_event_type {
 	APPTAP_EVENT_STATUS = 2, /* four times a second: counters */
 	APPTAP_EVENT_WARNING = 3, /* text: a sentence for the user */
 	APPTAP_EVENT_DROP = 4, /* the kernel lost packets since the last such event: count */
-	APPTAP_EVENT_SCOPE = 5, /* the app's user IDs have changed: uids, all of them */
+	APPTAP_EVENT_SCOPE = 5, /* who the app is has changed: uids, all of them */
 	APPTAP_EVENT_CONNECTION_NEW = 6, /* its first packet passed: connection */
 	APPTAP_EVENT_CONNECTION_CLOSED = 7, /* TCP: an RST, or both FINs, passed: connection */
 	APPTAP_EVENT_LOG = 8, /* text: what the agent says for those who look closely */
@@ -245,20 +258,87 @@ typedef int (*apptap_packet_fn)(void *arg, const struct apptap_packet *pkt);
 /** typedef apptap_event_fn - takes an event, under the same rules */
 typedef void (*apptap_event_fn)(void *arg, const struct apptap_event *ev);
 
+struct apptap_answer; /* what a command of a transport came to, as far as it was told */
+
+/**
+ * struct apptap_link - a transport of your own: how commands and files reach another machine
+ * @size:	sizeof(struct apptap_link)
+ * @name:	For the user: "adb", "my link"
+ * @run:	Runs a command to its end, without input, and tells what it wrote and came to with
+ *		apptap_answer_output() and apptap_answer_status()
+ * @start:	Starts a command that goes on when this returns; its input and output are not wanted
+ * @push:	Copies a file of this machine there, with the rights of whoever connects
+ * @pull:	Copies a file from there
+ * @is_root:	1 commands run as root, 0 they do not
+ * @platform:	"android" or "linux". NULL, or no function: it is found out
+ * @stream:	Starts a command whose stdin and stdout come back as descriptors that end when the
+ *		other side does; err_fd is its stderr, nonblocking, or -1. The library closes them,
+ *and waits for pid where it is above 0. NULL: there is no such thing; the agent then writes on the
+ *target, and its file is pulled at the end (no live packets)
+ *
+ * A command is a list of arguments ended by NULL: data, which the transport quotes for whatever
+ * shell it passes. It runs with root's rights: the transport elevates it. All run in the session's
+ * thread, with signals blocked, one at a time; arg is the options' link_arg. They return 0, or
+ * -errno with err filled (it is never NULL): -ETIMEDOUT where a command was given up.
+ */
+struct apptap_link {
+	size_t size;
+	const char *name;
+	int (*run)(void *arg, const char *const *argv, int timeout_ms, struct apptap_answer *answer,
+		   struct apptap_error *err);
+	int (*start)(void *arg, const char *const *argv, struct apptap_error *err);
+	int (*push)(void *arg, const char *local, const char *remote, struct apptap_error *err);
+	int (*pull)(void *arg, const char *remote, const char *local, struct apptap_error *err);
+	int (*is_root)(void *arg, struct apptap_error *err);
+	const char *(*platform)(void *arg);
+	int (*stream)(void *arg, const char *const *argv, int *in_fd, int *out_fd, int *err_fd,
+		      int32_t *pid, struct apptap_error *err);
+};
+
+/** apptap_answer_output() - Add to what a command wrote to its stdout. Since 0.1. */
+APPTAP_API void apptap_answer_output(struct apptap_answer *answer, const void *bytes, size_t len);
+
+/**
+ * apptap_answer_status() - Tell what a command came to
+ * @status:	Its exit status; -1: a signal ended it, or it is not known
+ * @said:	The last line of its stderr, or NULL
+ * Since 0.1.
+ */
+APPTAP_API void apptap_answer_status(struct apptap_answer *answer, int status, const char *said);
+
 /**
  * struct apptap_options - what to capture, where, how, into what; strings are copied by the callee
  *
  * Whose traffic: exactly one of these.
- * @target:	As the program takes it: a process name, or a PID in digits
- * @pid:	A process: everything of its user ID, for that is what the kernel knows
+ * @target:	As the program takes it: an Android package, a process name, or a PID in digits
+ * @pid:	A process: by default everything of its user ID, for that is what all kernels know
  * @user:	A user's name
  * @uids:	uid_count user IDs, at most 256
+ * @cgroup:	A cgroup of version 2: its path, from the root of cgroups or of the file system
+ * @unit:	A unit of systemd, by its cgroup
+ * @container:	A container, by the beginning of its ID
+ * @command:	A program with its arguments, ended by NULL, looked for in PATH: it is started as a
+ *		child of the caller when the capture is ready, and captured with its descendants
+ *from its first packet. The capture ends when it does. On this machine alone
  * @whole_device: Not 0: everybody's, without a filter
- * @breadth:	An APPTAP_BREADTH_*; NULL: with the resolver
  *
- * Where. All zero: this machine, as root directly, else by `sudo -n`.
- * @agent:	Path of the program apptap that is run as the agent; NULL: $APPTAP_AGENT (not in a
- *		setuid program), else the one installed with the library
+ * And how it is meant.
+ * @tree:	Not 0, with pid: the process with its descendants, and nothing else of its user
+ * @process_only: Not 0, with pid: that process alone
+ * @android_user: With a package: a user's number, or "all"; NULL: the current one
+ * @breadth:	An APPTAP_BREADTH_*; NULL: with the resolver
+ * @netns:	Capture in this network namespace: a path or a PID in digits; NULL: the target's own
+ *
+ * Where: at most one of device, ssh and link; none: this machine, as root directly, else by
+ * `sudo -n`.
+ * @device:	An Android device's serial, over the installed adb; "": the only one attached
+ * @ssh:	A destination ("user@host"), over the installed OpenSSH client
+ * @link:	A transport of your own; the table and link_arg must live as long as the session
+ * @agents:	Folder of the agents for other machines; NULL: $APPTAP_AGENTS, else the installed
+ *one
+ * @keep_agent:	Not 0: the agent's program stays on the other machine, for the next start
+ * @agent:	This machine's agent, a path of the program apptap; NULL: $APPTAP_AGENT, else the
+ *one installed with the library. A setuid program's environment is not looked at
  * @sudo:	How to become root here: an enum apptap_sudo
  *
  * How.
@@ -275,6 +355,7 @@ typedef void (*apptap_event_fn)(void *arg, const struct apptap_event *ev);
  * @output_fd:	A descriptor instead, which stays the caller's; 0: none (stdin cannot be one).
  *		A pipe ends the capture when its reader goes
  * @format:	An APPTAP_FORMAT_*; NULL: pcapng where output ends so, else pcap
+ * @no_comments: Not 0: no process is named beside each packet of a pcapng file
  * @packet:	Called for every packet
  * @read_packets: Not 0: packets are fetched with apptap_session_read()
  * @event:	Called for what happens
@@ -292,23 +373,38 @@ struct apptap_options {
 	const char *user;
 	const uint32_t *uids;
 	size_t uid_count;
+	const char *cgroup;
+	const char *unit;
+	const char *container;
+	const char *const *command;
 	int32_t pid;
 	int32_t whole_device;
+	int32_t tree;
+	int32_t process_only;
+	const char *android_user;
 	const char *breadth;
+	const char *netns;
 
+	const char *device;
+	const char *ssh;
+	const struct apptap_link *link;
+	void *link_arg;
+	const char *agents;
 	const char *agent;
+	int32_t keep_agent;
 	int32_t sudo;
-	uint32_t nflog_group;
 
 	const char *tier;
 	const char *const *interfaces;
 	size_t interface_count;
+	uint32_t nflog_group;
 	uint32_t snaplen;
-	int32_t output_fd;
 	uint64_t buffer_bytes;
 
 	const char *output;
 	const char *format;
+	int32_t output_fd;
+	int32_t no_comments;
 	apptap_packet_fn packet;
 	apptap_event_fn event;
 	void *callback_arg;
@@ -327,7 +423,7 @@ enum apptap_sudo {
 /**
  * struct apptap_result - all that a capture came to
  * @tier:	The tier that was used
- * @ended_by:	"stopped", "duration", "count", or "failed"
+ * @ended_by:	"stopped", "duration", "count", "ended" (the command has), or "failed"
  * @path:	Of the file, as the options had it; NULL: none was named
  * @format:	Of the file, an APPTAP_FORMAT_*; NULL: there is none
  * @linktype:	Of file and packets
@@ -339,6 +435,14 @@ enum apptap_sudo {
  * @connections_total: All that were seen
  * @warnings:	warning_count sentences, in the order in which they came
  * @counters:	The figures of the whole capture
+ * @cgroups:	cgroup_count cgroups that were captured, with the reason for each
+ * @processes:	process_count processes that were captured by themselves
+ * @clock_known: Not 0, for another machine: how far its clock, which times the packets, was ahead
+ *		of this one's: clock_ahead_ns, give or take clock_uncertain_ns
+ * @command_pid: Of the command; 0: there was none. One that still runs is left to run, and is the
+ *		caller's to wait for
+ * @command_status: What it ended with, as a shell says it: 128 + the signal that ended it; -1: it
+ *		still runs, or there was none
  */
 struct apptap_result {
 	const char *tier;
@@ -357,6 +461,16 @@ struct apptap_result {
 	const char *const *warnings;
 	size_t warning_count;
 	const struct apptap_counters *counters;
+	const struct apptap_cgroup *cgroups;
+	size_t cgroup_count;
+	const struct apptap_process *processes;
+	size_t process_count;
+	int32_t clock_known;
+	int32_t command_pid;
+	int32_t command_status;
+	int32_t zero2;
+	int64_t clock_ahead_ns;
+	uint64_t clock_uncertain_ns;
 };
 
 struct apptap_session; /* a capture, from its options to its result */
@@ -384,8 +498,9 @@ APPTAP_API int apptap_session_new(struct apptap_session **out, const struct appt
  * reader.
  * Return: 0; -EPERM root's rights are needed and cannot be had, -ESRCH there is no such app,
  * -ENOTUNIQ there are several, -ENOTSUP no tier works there, -ENODEV no such interface, -ECANCELED
- * apptap_session_interrupt() came first, -EBUSY it was started before, or what opening the output
- * failed with. Nothing is left then, and nothing was captured. Since 0.1.
+ * apptap_session_interrupt() came first, -ENOENT there is no such command, -EBUSY it was started
+ * before, or what opening the output failed with. Nothing is left then, and nothing was captured.
+ * Since 0.1.
  */
 APPTAP_API int apptap_session_start(struct apptap_session *s, struct apptap_error *err);
 
@@ -470,15 +585,16 @@ struct apptap_tier_status {
 	int32_t zero;
 };
 
-/** struct apptap_tier_list - the tiers of a machine, best first */
+/** struct apptap_tier_list - the tiers of a machine, best first; system names what runs there */
 struct apptap_tier_list {
 	const struct apptap_tier_status *tiers;
 	size_t tier_count;
+	const char *system;
 };
 
 /**
  * apptap_probe() - Say which tiers work on a machine; leaves nothing there
- * @where:	Of the options: where (agent, sudo); the rest is not looked at. NULL: here
+ * @where:	Of the options: where; the rest is not looked at. NULL: here
  * @list:	Gets the tiers, to be freed with apptap_tier_list_free()
  * Return: 0, also if none works; -EPERM and kin as apptap_session_start(). Since 0.1.
  */
@@ -494,12 +610,14 @@ APPTAP_API void apptap_tier_list_free(struct apptap_tier_list *list);
  * @processes_checked: Processes looked at
  * @agents_ended: Agents whose host is gone, and which did not end by themselves: ended
  * @agents_live: Agents of captures that run: left alone
+ * @files_removed: Agents' programs, and captures that were never fetched
  */
 struct apptap_cleaned {
 	size_t size;
 	uint64_t processes_checked;
 	uint64_t agents_ended;
 	uint64_t agents_live;
+	uint64_t files_removed;
 };
 
 /**
@@ -510,6 +628,35 @@ struct apptap_cleaned {
  */
 APPTAP_API int apptap_cleanup(const struct apptap_options *where, struct apptap_cleaned *out,
 			      struct apptap_error *err);
+
+/**
+ * struct apptap_app - what a target can name
+ * @name:	A package of an Android device, else a program that runs
+ * @uid:	Its user ID (a package's: for the device's first user)
+ */
+struct apptap_app {
+	const char *name;
+	uint32_t uid;
+	uint32_t zero;
+};
+
+/** struct apptap_app_list - apps; programs by name, each once a user */
+struct apptap_app_list {
+	const struct apptap_app *apps;
+	size_t app_count;
+};
+
+/**
+ * apptap_list_apps() - Say which apps there are on a machine
+ * @where:	As for apptap_probe()
+ * @list:	Gets the apps, to be freed with apptap_app_list_free()
+ * Return: 0, -EPERM and kin as apptap_session_start(). Since 0.1.
+ */
+APPTAP_API int apptap_list_apps(const struct apptap_options *where, struct apptap_app_list **list,
+				struct apptap_error *err);
+
+/** apptap_app_list_free() - Free what apptap_list_apps() gave; NULL is fine. Since 0.1. */
+APPTAP_API void apptap_app_list_free(struct apptap_app_list *list);
 
 /**
  * apptap_community_id() - The Community ID v1 (seed 0) of a connection

@@ -12,19 +12,22 @@
 """
 
 from apptap.about import __author__, __license__, __version__
-from apptap.api import CaptureSession, Cleaned, TierStatus, capture, cleanup, probe
+from apptap.api import (App, CaptureSession, Cleaned, TierStatus, capture, cleanup, list_apps,
+                        probe)
 from apptap.errors import (AppTapError, CaptureLost, OptionError, RightsError, TargetError,
                            TierError)
+from apptap.executors.adb import AdbExecutor
 from apptap.executors.base import BackgroundProc, CmdResult, Executor
 from apptap.executors.local import LocalExecutor
+from apptap.executors.ssh import SshExecutor
 from apptap.result import (CaptureResult, Connection, ConnectionEvent, Counters, Direction,
                            Packet)
 from apptap.targets import Breadth, Target, Tier
 
 __all__ = [
-    "AppTapError", "BackgroundProc", "Breadth", "CaptureLost", "CaptureResult", "CaptureSession",
+    "AdbExecutor", "App", "AppTapError", "BackgroundProc", "Breadth", "CaptureLost", "CaptureResult", "CaptureSession",
     "Cleaned", "CmdResult", "Connection", "ConnectionEvent", "Counters", "Direction", "Executor",
-    "LocalExecutor", "OptionError", "Packet", "RightsError", "Target", "TargetError", "Tier",
+    "LocalExecutor", "OptionError", "Packet", "RightsError", "SshExecutor", "Target", "TargetError", "Tier",
     "TierError", "TierStatus", "__author__", "__license__", "__version__", "capture", "cleanup",
-    "probe",
+    "list_apps", "probe",
 ]

@@ -13,8 +13,11 @@ from typing import Any, AsyncIterator, Callable, Iterator, NamedTuple, Optional,
 
 from apptap import errors, native
 from apptap.constants import DEFAULT_NFLOG_GROUP
+from apptap.executors.adb import AdbExecutor
 from apptap.executors.base import Executor
 from apptap.executors.local import LocalExecutor
+from apptap.executors.ssh import SshExecutor
+from apptap.link import Link
 from apptap.result import CaptureResult, Connection, ConnectionEvent, Counters, Packet
 from apptap.targets import Breadth, Target, Tier
 
@@ -32,36 +35,76 @@ class TierStatus(NamedTuple):
     hint: str
 
 
+class App(NamedTuple):
+    """What a Target's package can name: a package of a device, else a program that runs."""
+
+    name: str
+    uid: int
+
+
 class Cleaned(NamedTuple):
     """What cleanup() found."""
 
     processes_checked: int
     agents_ended: int
     agents_live: int
+    files_removed: int
 
 
 def _encode(value: Optional[str]) -> Optional[bytes]:
     return None if value is None else os.fsencode(value)
 
 
-def _where(executor: Executor) -> dict[str, Any]:
-    """The options that lead to @executor."""
+def _where(executor: Executor, keep: list[Any]) -> dict[str, Any]:
+    """The options that lead to @executor; what they point to goes into @keep.
+
+    The three that the library knows better are taken by their very class: whoever derives from them
+    wants to be asked.
+    """
+    agents = os.path.join(native.HERE, "agents")
+    more = {"agents": os.fsencode(agents)} if os.path.isdir(agents) else {}
     if type(executor) is LocalExecutor:
         return {"agent": _encode(native.program()), "sudo": 0 if executor.use_sudo else 1}
-    raise errors.OptionError("this executor is not supported yet", errno.EINVAL,
-                             "apptap.LocalExecutor()")
+    if type(executor) is AdbExecutor:
+        return {"device": _encode(executor.device_id or ""), **more}
+    if type(executor) is SshExecutor:
+        return {"ssh": _encode(executor.destination), **more}
+    link = Link(executor)
+    keep.append(link)
+    return {"link": c.pointer(link.table), **more}
+
+
+def _close(keep: list[Any]) -> None:
+    for item in keep:
+        if isinstance(item, Link):
+            item.close()
+    keep.clear()
+
+
+def _tier(name: str) -> Any:
+    """A library newer than this package may have others: then its plain name."""
+    try:
+        return Tier(name)
+    except ValueError:
+        return name
 
 
 def _whose(target: Target, tier: Tier) -> dict[str, Any]:
     if tier is Tier.WHOLE_DEVICE:
         return {"whole_device": 1}
     if target.package:
-        return {"target": _encode(target.package)}
+        return {"target": _encode(target.package), "android_user": _encode(target.android_user)}
     if target.pid is not None:
-        return {"pid": target.pid}
-    if target.user:
-        return {"user": _encode(target.user)}
-    return {"uids": (c.c_uint32 * len(target.uids))(*target.uids), "uid_count": len(target.uids)}
+        return {"pid": target.pid, "tree": int(target.tree),
+                "process_only": int(target.process_only)}
+    if target.uids and not target.user:
+        return {"uids": (c.c_uint32 * len(target.uids))(*target.uids),
+                "uid_count": len(target.uids)}
+    if target.command and not (target.user or target.cgroup or target.unit or target.container):
+        argv = [os.fsencode(word) for word in target.command]
+        return {"command": (c.c_char_p * (len(argv) + 1))(*argv, None)}
+    return next({name: _encode(value)} for name in ("user", "cgroup", "unit", "container")
+                for value in [getattr(target, name)] if value)
 
 
 class _Live:
@@ -216,7 +259,7 @@ class CaptureSession:
             native.library().apptap_session_free(handle)
         finally:
             self._end()
-            self._keep.clear()
+            _close(self._keep)
 
     def __enter__(self) -> CaptureSession:
         return self
@@ -331,7 +374,8 @@ class CaptureSession:
             "duration_ms": max(1, round(self.duration * 1000)) if self.duration is not None else 0,
             "read_packets": int(self._wants_packets),
             "events_of_connections": int(self._news is not None),
-            **_whose(self.target, self.requested_tier), **_where(self.executor), **self._output(),
+            **_whose(self.target, self.requested_tier), **_where(self.executor, self._keep),
+            **self._output(),
         }
         if self.requested_tier is not Tier.WHOLE_DEVICE:
             values["tier"] = self.requested_tier.value.encode()
@@ -351,7 +395,7 @@ class CaptureSession:
         if self.tcpdump_path is not None:
             said.insert(0, _TCPDUMP)
         return CaptureResult(
-            tier=Tier.WHOLE_DEVICE if raw.whole_device else Tier(native.text(raw.tier)),
+            tier=Tier.WHOLE_DEVICE if raw.whole_device else _tier(native.text(raw.tier)),
             uids=frozenset(reasons),
             connections=tuple(native.connection(raw.connections[i])
                               for i in range(raw.connection_count)),
@@ -360,6 +404,13 @@ class CaptureSession:
             linktype=raw.linktype,
             warnings=said,
             reasons=reasons,
+            cgroups={native.text(raw.cgroups[i].path): native.text(raw.cgroups[i].why)
+                     for i in range(raw.cgroup_count)},
+            processes={raw.processes[i].pid: native.text(raw.processes[i].why)
+                       for i in range(raw.process_count)},
+            command_status=raw.command_status if raw.command_pid and raw.command_status >= 0
+            else None,
+            clock_ahead_ns=raw.clock_ahead_ns if raw.clock_known else None,
             counters=native.counters(raw.counters.contents),
             connections_total=raw.connections_total,
             ended_by=native.text(raw.ended_by),
@@ -396,20 +447,40 @@ def capture(
 
 def probe(executor: Executor) -> list[TierStatus]:
     """The tiers of a machine, best first, and whether each works there."""
-    options, found = native.Options(**_where(executor)), c.POINTER(native.TierList)()
-    native.call("apptap_probe", c.byref(options), c.byref(found))
+    keep: list[Any] = []
+    options, found = native.Options(**_where(executor, keep)), c.POINTER(native.TierList)()
     try:
+        native.call("apptap_probe", c.byref(options), c.byref(found))
         tiers = found.contents
         return [TierStatus(native.text(t.name), bool(t.works), native.text(t.gist),
                            native.text(t.reason), native.text(t.hint))
                 for t in (tiers.tiers[i] for i in range(tiers.tier_count))]
     finally:
         native.library().apptap_tier_list_free(found)
+        _close(keep)
+
+
+def list_apps(executor: Executor) -> list[App]:
+    """The apps of a machine: a device's packages, else the programs that run, each once a user."""
+    keep: list[Any] = []
+    options, found = native.Options(**_where(executor, keep)), c.POINTER(native.AppList)()
+    try:
+        native.call("apptap_list_apps", c.byref(options), c.byref(found))
+        apps = found.contents
+        return [App(native.text(apps.apps[i].name), apps.apps[i].uid)
+                for i in range(apps.app_count)]
+    finally:
+        native.library().apptap_app_list_free(found)
+        _close(keep)
 
 
 def cleanup(executor: Executor) -> Cleaned:
     """Removes what earlier captures may have left on a machine."""
-    options, out = native.Options(**_where(executor)), native.Cleaned()
+    keep: list[Any] = []
+    options, out = native.Options(**_where(executor, keep)), native.Cleaned()
     out.size = c.sizeof(out)
-    native.call("apptap_cleanup", c.byref(options), c.byref(out))
-    return Cleaned(out.processes_checked, out.agents_ended, out.agents_live)
+    try:
+        native.call("apptap_cleanup", c.byref(options), c.byref(out))
+    finally:
+        _close(keep)
+    return Cleaned(out.processes_checked, out.agents_ended, out.agents_live, out.files_removed)

@@ -62,23 +62,51 @@ class Event(c.Structure):
 
 PACKET_FN = c.CFUNCTYPE(c.c_int, c.c_void_p, c.POINTER(CPacket))
 EVENT_FN = c.CFUNCTYPE(None, c.c_void_p, c.POINTER(Event))
+ARGV = c.POINTER(c.c_char_p)
+ERR = c.POINTER(Error)
+RUN_FN = c.CFUNCTYPE(c.c_int, c.c_void_p, ARGV, c.c_int, c.c_void_p, ERR)
+START_FN = c.CFUNCTYPE(c.c_int, c.c_void_p, ARGV, ERR)
+COPY_FN = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_char_p, ERR)
+IS_ROOT_FN = c.CFUNCTYPE(c.c_int, c.c_void_p, ERR)
+PLATFORM_FN = c.CFUNCTYPE(c.c_void_p, c.c_void_p)
+
+
+class Link(c.Structure):
+    _fields_ = [
+        ("size", c.c_size_t), ("name", c.c_char_p), ("run", RUN_FN), ("start", START_FN),
+        ("push", COPY_FN), ("pull", COPY_FN), ("is_root", IS_ROOT_FN), ("platform", PLATFORM_FN),
+        ("stream", c.c_void_p),
+    ]
 
 
 class Options(c.Structure):
     _fields_ = [
         ("size", c.c_size_t), ("target", c.c_char_p), ("user", c.c_char_p),
-        ("uids", c.POINTER(c.c_uint32)), ("uid_count", c.c_size_t), ("pid", c.c_int32),
-        ("whole_device", c.c_int32), ("breadth", c.c_char_p), ("agent", c.c_char_p),
-        ("sudo", c.c_int32), ("nflog_group", c.c_uint32), ("tier", c.c_char_p),
-        ("interfaces", c.POINTER(c.c_char_p)), ("interface_count", c.c_size_t),
-        ("snaplen", c.c_uint32), ("output_fd", c.c_int32), ("buffer_bytes", c.c_uint64),
-        ("output", c.c_char_p), ("format", c.c_char_p), ("packet", PACKET_FN), ("event", EVENT_FN),
-        ("callback_arg", c.c_void_p), ("read_packets", c.c_int32),
-        ("events_of_connections", c.c_int32), ("duration_ms", c.c_uint64), ("count", c.c_uint64),
+        ("uids", c.POINTER(c.c_uint32)), ("uid_count", c.c_size_t), ("cgroup", c.c_char_p),
+        ("unit", c.c_char_p), ("container", c.c_char_p), ("command", ARGV), ("pid", c.c_int32),
+        ("whole_device", c.c_int32), ("tree", c.c_int32), ("process_only", c.c_int32),
+        ("android_user", c.c_char_p), ("breadth", c.c_char_p), ("netns", c.c_char_p),
+        ("device", c.c_char_p), ("ssh", c.c_char_p), ("link", c.POINTER(Link)),
+        ("link_arg", c.c_void_p), ("agents", c.c_char_p), ("agent", c.c_char_p),
+        ("keep_agent", c.c_int32), ("sudo", c.c_int32), ("tier", c.c_char_p),
+        ("interfaces", ARGV), ("interface_count", c.c_size_t), ("nflog_group", c.c_uint32),
+        ("snaplen", c.c_uint32), ("buffer_bytes", c.c_uint64), ("output", c.c_char_p),
+        ("format", c.c_char_p), ("output_fd", c.c_int32), ("no_comments", c.c_int32),
+        ("packet", PACKET_FN), ("event", EVENT_FN), ("callback_arg", c.c_void_p),
+        ("read_packets", c.c_int32), ("events_of_connections", c.c_int32),
+        ("duration_ms", c.c_uint64), ("count", c.c_uint64),
     ]
 
     def __init__(self, **values: Any) -> None:
         super().__init__(size=c.sizeof(Options), **values)
+
+
+class CCgroup(c.Structure):
+    _fields_ = [("path", c.c_char_p), ("why", c.c_char_p)]
+
+
+class CProcess(c.Structure):
+    _fields_ = [("pid", c.c_uint32), ("tree", c.c_int32), ("why", c.c_char_p)]
 
 
 class Result(c.Structure):
@@ -88,8 +116,11 @@ class Result(c.Structure):
         ("whole_device", c.c_int32), ("zero", c.c_int32), ("uids", c.POINTER(CUid)),
         ("uid_count", c.c_size_t), ("connections", c.POINTER(CConnection)),
         ("connection_count", c.c_size_t), ("connections_total", c.c_uint64),
-        ("warnings", c.POINTER(c.c_char_p)), ("warning_count", c.c_size_t),
-        ("counters", c.POINTER(CCounters)),
+        ("warnings", ARGV), ("warning_count", c.c_size_t), ("counters", c.POINTER(CCounters)),
+        ("cgroups", c.POINTER(CCgroup)), ("cgroup_count", c.c_size_t),
+        ("processes", c.POINTER(CProcess)), ("process_count", c.c_size_t),
+        ("clock_known", c.c_int32), ("command_pid", c.c_int32), ("command_status", c.c_int32),
+        ("zero2", c.c_int32), ("clock_ahead_ns", c.c_int64), ("clock_uncertain_ns", c.c_uint64),
     ]
 
 
@@ -101,19 +132,28 @@ class TierStatus(c.Structure):
 
 
 class TierList(c.Structure):
-    _fields_ = [("tiers", c.POINTER(TierStatus)), ("tier_count", c.c_size_t)]
+    _fields_ = [("tiers", c.POINTER(TierStatus)), ("tier_count", c.c_size_t), ("system", c.c_char_p)]
+
+
+class CApp(c.Structure):
+    _fields_ = [("name", c.c_char_p), ("uid", c.c_uint32), ("zero", c.c_uint32)]
+
+
+class AppList(c.Structure):
+    _fields_ = [("apps", c.POINTER(CApp)), ("app_count", c.c_size_t)]
 
 
 class Cleaned(c.Structure):
     _fields_ = [
         ("size", c.c_size_t), ("processes_checked", c.c_uint64), ("agents_ended", c.c_uint64),
-        ("agents_live", c.c_uint64),
+        ("agents_live", c.c_uint64), ("files_removed", c.c_uint64),
     ]
 
 
 SESSION = c.c_void_p
-ERR = c.POINTER(Error)
 FUNCTIONS = {
+    "apptap_answer_output": (None, [c.c_void_p, c.c_char_p, c.c_size_t]),
+    "apptap_answer_status": (None, [c.c_void_p, c.c_int, c.c_char_p]),
     "apptap_version": (c.c_char_p, []),
     "apptap_session_new": (c.c_int, [c.POINTER(SESSION), c.POINTER(Options), ERR]),
     "apptap_session_start": (c.c_int, [SESSION, ERR]),
@@ -124,6 +164,8 @@ FUNCTIONS = {
     "apptap_session_free": (None, [SESSION]),
     "apptap_probe": (c.c_int, [c.POINTER(Options), c.POINTER(c.POINTER(TierList)), ERR]),
     "apptap_tier_list_free": (None, [c.POINTER(TierList)]),
+    "apptap_list_apps": (c.c_int, [c.POINTER(Options), c.POINTER(c.POINTER(AppList)), ERR]),
+    "apptap_app_list_free": (None, [c.POINTER(AppList)]),
     "apptap_cleanup": (c.c_int, [c.POINTER(Options), c.POINTER(Cleaned), ERR]),
 }
 _library: Optional[c.CDLL] = None

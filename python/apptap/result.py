@@ -99,8 +99,11 @@ class Counters(NamedTuple):
 class CaptureResult:
     """All that a capture came to.
 
-    `reasons` tells for each of `uids` why it was captured. `connections` lists at most 16,384, oldest
-    first; `connections_total` counts all. `ended_by` is "stopped", "duration", "count" or "failed".
+    `reasons` tells for each of `uids` why it was captured, `cgroups` and `processes` the same for what
+    was captured by its cgroup (by path) or by itself (by PID). `clock_ahead_ns` tells how far the
+    clock of another machine, which times the packets, was ahead of this one's. `connections` lists at most 16,384, oldest
+    first; `connections_total` counts all. `ended_by` is "stopped", "duration", "count", "ended" (the command has) or "failed".
+    `command_status` is what a command ended with, 128 + the signal that ended it; None: it still runs.
     """
 
     tier: Tier
@@ -110,6 +113,10 @@ class CaptureResult:
     linktype: Optional[int] = None
     warnings: list = field(default_factory=list)
     reasons: dict = field(default_factory=dict)
+    cgroups: dict = field(default_factory=dict)
+    processes: dict = field(default_factory=dict)
+    clock_ahead_ns: Optional[int] = None
+    command_status: Optional[int] = None
     counters: Counters = Counters()
     connections_total: int = 0
     ended_by: str = ""

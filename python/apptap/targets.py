@@ -37,26 +37,44 @@ class Breadth(enum.Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """The application: a package or process name, or a PID. With both, the package counts."""
+    """The application: a package or process name, a PID, a user, user IDs, or a cgroup.
+
+    A PID stands for its user ID; with `process_only` for that process alone, with `tree` for it and
+    its descendants. A `command` is started by the capture, and captured with its descendants from its
+    first packet to its end. `android_user` is a package's user, a number or "all". When several are given,
+    the first in the order of the fields counts.
+    """
 
     package: Optional[str] = None
     pid: Optional[int] = None
     user: Optional[str] = None
     uids: tuple[int, ...] = ()
+    cgroup: Optional[str] = None
+    unit: Optional[str] = None
+    container: Optional[str] = None
+    command: tuple[str, ...] = ()
+    tree: bool = False
+    process_only: bool = False
+    android_user: Optional[str] = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "uids", tuple(self.uids))
-        if not self.package and self.pid is None and not self.user and not self.uids:
-            raise ValueError("Target needs a package, a pid, a user or uids")
+        object.__setattr__(self, "command", tuple(self.command))
+        named = (self.package, self.user, self.uids, self.cgroup, self.unit, self.container,
+                 self.command)
+        if self.pid is None and not any(named):
+            raise ValueError("Target needs a package, a pid, a user, uids, a cgroup, a unit, a "
+                             "container or a command")
 
     def describe(self) -> str:
         """In words, for a log."""
-        if self.package and self.pid is not None:
-            return f"{self.package} (pid {self.pid})"
         if self.package:
-            return self.package
+            return self.package if self.pid is None else f"{self.package} (pid {self.pid})"
         if self.pid is not None:
             return f"pid {self.pid}"
-        if self.user:
-            return f"user {self.user}"
-        return "uid " + ", ".join(map(str, self.uids))
+        if self.uids and not self.user:
+            return "uid " + ", ".join(map(str, self.uids))
+        if self.command and not (self.user or self.cgroup or self.unit or self.container):
+            return "command " + self.command[0]
+        return next(f"{name} {value}" for name in ("user", "cgroup", "unit", "container")
+                    for value in [getattr(self, name)] if value)

@@ -13,6 +13,7 @@
 
 #include "agent/capture.h"
 #include "agent/cleanup.h"
+#include "agent/list.h"
 #include "agent/report.h"
 #include "scope/android.h"
 #include "tier/tier.h"
@@ -205,6 +206,10 @@ static void run_command(struct agent *a, const struct apptap_command *cmd)
 		break;
 	case APPTAP_COMMAND_PROBE:
 		probe(a);
+		a->over = true;
+		break;
+	case APPTAP_COMMAND_LIST:
+		r = apptap_list_apps_to(a->wire_fd, &err);
 		a->over = true;
 		break;
 	case APPTAP_COMMAND_CLOCK:

@@ -21,6 +21,8 @@ struct result {
 	struct apptap_event_ready ready;
 	struct apptap_event_done done;
 	struct apptap_uid uids[APPTAP_WIRE_UIDS_MAX];
+	struct apptap_cgroup cgroups[APPTAP_WIRE_CGROUPS_MAX];
+	struct apptap_process processes[APPTAP_WIRE_PROCESSES_MAX];
 	char format[sizeof(((struct apptap_start *)0)->format)];
 	char *path; /* owned */
 	struct apptap_connection *connections; /* owned */
@@ -117,6 +119,21 @@ void apptap_convert_uids(const struct apptap_wire_uid *in, size_t count, struct 
 		out[i] = (struct apptap_uid){ .uid = in[i].uid, .why = in[i].why };
 }
 
+/* What the lists of @r->ready hold, which stays where it is. */
+static void point_to_scope(struct result *r)
+{
+	const struct apptap_event_ready *ready = &r->ready;
+
+	apptap_convert_uids(ready->uids, ready->uid_count, r->uids);
+	for (uint32_t i = 0; i < ready->cgroup_count; i++)
+		r->cgroups[i] = (struct apptap_cgroup){ .path = ready->cgroups[i].path,
+							.why = ready->cgroups[i].why };
+	for (uint32_t i = 0; i < ready->process_count; i++)
+		r->processes[i] = (struct apptap_process){ .pid = ready->processes[i].pid,
+							   .tree = ready->processes[i].tree,
+							   .why = ready->processes[i].why };
+}
+
 static bool copy_lists(struct result *r, const struct apptap_outcome *o, const char *path)
 {
 	r->path = path ? strdup(path) : NULL;
@@ -149,7 +166,7 @@ struct apptap_result *apptap_convert_outcome(const struct apptap_outcome *o,
 	r->done = o->done;
 	memcpy(r->format, start->format, sizeof(r->format));
 	apptap_convert_counters(&r->done.counters, &r->counters);
-	apptap_convert_uids(r->ready.uids, r->ready.uid_count, r->uids);
+	point_to_scope(r);
 	r->pub = (struct apptap_result){
 		.tier = r->ready.tier,
 		.ended_by = o->is_done ? r->done.reason : "failed",
@@ -166,8 +183,22 @@ struct apptap_result *apptap_convert_outcome(const struct apptap_outcome *o,
 		.warnings = r->warnings,
 		.warning_count = o->warning_count,
 		.counters = &r->counters,
+		.cgroups = r->cgroups,
+		.cgroup_count = r->ready.cgroup_count,
+		.processes = r->processes,
+		.process_count = r->ready.process_count,
+		.clock_known = o->clock.known,
+		.clock_ahead_ns = o->clock.ahead_ns,
+		.clock_uncertain_ns = o->clock.uncertain_ns,
+		.command_status = -1,
 	};
 	return &r->pub;
+}
+
+void apptap_convert_job(const struct apptap_job *job, struct apptap_result *result)
+{
+	result->command_pid = job->pid;
+	result->command_status = job->ended ? job->status : -1;
 }
 
 void apptap_result_free(struct apptap_result *result)

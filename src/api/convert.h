@@ -2,6 +2,7 @@
 #ifndef APPTAP_API_CONVERT_H
 #define APPTAP_API_CONVERT_H
 
+#include "host/job.h"
 #include "host/run.h"
 #include "wire/packet_record.h"
 
@@ -19,6 +20,9 @@ void apptap_convert_uids(const struct apptap_wire_uid *in, size_t count, struct 
  */
 struct apptap_result *apptap_convert_outcome(const struct apptap_outcome *o,
 					     const struct apptap_start *start, const char *path);
+
+/* @result, of the function above, gets what became of the command. */
+void apptap_convert_job(const struct apptap_job *job, struct apptap_result *result);
 
 /* Turns records of packets into packets, and knows the names of their interfaces. */
 struct apptap_unpacker;

@@ -23,6 +23,8 @@ struct apptap_session {
 	struct apptap_plan plan;
 	struct apptap_run run; /* the thread's while it runs */
 	struct apptap_executor *executor; /* owned */
+	struct apptap_job job; /* owned; pid 0: no command */
+	struct apptap_error job_err; /* code 0: it could be started */
 	struct apptap_unpacker *unpacker; /* owned; NULL unless packets are wanted */
 	struct apptap_queue *queue; /* owned; NULL unless packets are read */
 	struct apptap_result *result; /* owned; NULL until it was asked for */
@@ -55,18 +57,31 @@ static void set_state(struct apptap_session *s, enum state state)
 	pthread_mutex_unlock(&s->lock);
 }
 
-static void take_ready(struct apptap_session *s, const struct apptap_event_ready *ready)
+/* The command is let go. false: it could not be started, and the capture is about nothing. */
+static bool begin_job(struct apptap_session *s)
+{
+	if (!s->job.pid || apptap_job_release(&s->job, s->plan.command[0], &s->job_err) >= 0)
+		return true;
+	apptap_run_stop(&s->run);
+	return false;
+}
+
+static void take_scope(struct apptap_session *s, const struct apptap_event_ready *ready,
+		       enum apptap_event_type type)
 {
 	struct apptap_uid uids[APPTAP_WIRE_UIDS_MAX];
 	struct apptap_event ev = {
-		.type = APPTAP_EVENT_READY,
+		.type = type,
 		.tier = ready->tier,
-		.uids = uids,
 		.uid_count = ready->uid_count,
 	};
 
 	apptap_convert_uids(ready->uids, ready->uid_count, uids);
-	set_state(s, CAPTURING);
+	ev.uids = uids;
+	if (type == APPTAP_EVENT_READY && !begin_job(s))
+		return;
+	if (type == APPTAP_EVENT_READY)
+		set_state(s, CAPTURING);
 	tell(s, &ev);
 }
 
@@ -92,7 +107,10 @@ static void take_event(void *arg, const struct apptap_wire_event *wire)
 
 	switch (wire->type) {
 	case APPTAP_WIRE_EVENT_READY:
-		take_ready(s, &wire->ready);
+		take_scope(s, &wire->ready, APPTAP_EVENT_READY);
+		break;
+	case APPTAP_WIRE_EVENT_SCOPE:
+		take_scope(s, &wire->ready, APPTAP_EVENT_SCOPE);
 		break;
 	case APPTAP_WIRE_EVENT_STATUS:
 		take_status(s, &wire->status);
@@ -169,6 +187,16 @@ static void *work(void *arg)
 
 	if (s->queue)
 		apptap_queue_end(s->queue);
+	if (s->job.go_fd >= 0) /* it never began */
+		apptap_job_close(&s->job);
+	else
+		apptap_job_reap(&s->job);
+	if (s->job_err.code) {
+		apptap_output_remove(&s->run.output);
+		s->run.outcome.is_ready = false;
+		err = s->job_err;
+		r = -err.code;
+	}
 	if (r < 0 && !s->run.outcome.is_ready && atomic_load(&s->wants_stop))
 		apptap_error_say(&err, ECANCELED, "the capture was called off before it began");
 	pthread_mutex_lock(&s->lock);
@@ -236,6 +264,7 @@ int apptap_session_new(struct apptap_session **out, const struct apptap_options 
 		return apptap_error_set(err, -r, "allocating a session");
 	}
 	s->run.output = (struct apptap_output)APPTAP_OUTPUT_CLOSED;
+	s->job = (struct apptap_job)APPTAP_JOB_NONE;
 	s->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	r = s->wake_fd < 0 ? apptap_error_set(err, errno, "making an eventfd") : 0;
 	if (r >= 0)
@@ -272,8 +301,13 @@ static int set_up(struct apptap_session *s, struct apptap_error *err)
 
 	if (r >= 0)
 		r = open_output(s, err);
-	if (r < 0)
+	if (r >= 0 && s->plan.command)
+		r = apptap_job_hold(&s->job, s->plan.command, err);
+	if (r < 0) {
+		apptap_output_remove(&s->run.output);
 		return r;
+	}
+	s->plan.start.command_pid = (uint32_t)s->job.pid;
 	s->run.handler = (struct apptap_dialog_handler){
 		.arg = s,
 		.event = take_event,
@@ -287,6 +321,22 @@ static int set_up(struct apptap_session *s, struct apptap_error *err)
 	if (r < 0)
 		apptap_output_remove(&s->run.output);
 	return r;
+}
+
+/* With the lock held and the session over: waits for the thread to be gone, whoever joins it. */
+static void join(struct apptap_session *s)
+{
+	while (s->joining)
+		pthread_cond_wait(&s->changed, &s->lock);
+	if (!s->has_thread)
+		return;
+	s->joining = true;
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->thread, NULL);
+	pthread_mutex_lock(&s->lock);
+	s->has_thread = false;
+	s->joining = false;
+	pthread_cond_broadcast(&s->changed);
 }
 
 int apptap_session_start(struct apptap_session *s, struct apptap_error *err)
@@ -307,6 +357,7 @@ int apptap_session_start(struct apptap_session *s, struct apptap_error *err)
 		pthread_cond_wait(&s->changed, &s->lock);
 	/* It may have begun and ended meanwhile; stop() then tells how. */
 	if (s->state == OVER && !s->run.outcome.is_ready) {
+		join(s);
 		r = -s->failed.code;
 		if (err)
 			*err = s->failed;
@@ -362,28 +413,14 @@ void apptap_session_interrupt(struct apptap_session *s)
 	errno = before;
 }
 
-/* With the lock held and the session over: waits for the thread to be gone, whoever joins it. */
-static void join(struct apptap_session *s)
-{
-	while (s->joining)
-		pthread_cond_wait(&s->changed, &s->lock);
-	if (!s->has_thread)
-		return;
-	s->joining = true;
-	pthread_mutex_unlock(&s->lock);
-	pthread_join(s->thread, NULL);
-	pthread_mutex_lock(&s->lock);
-	s->has_thread = false;
-	s->joining = false;
-	pthread_cond_broadcast(&s->changed);
-}
-
 /* With the lock held, the thread gone. */
 static int conclude(struct apptap_session *s, const struct apptap_result **result,
 		    struct apptap_error *err)
 {
 	if (!s->result && s->run.outcome.is_ready)
 		s->result = apptap_convert_outcome(&s->run.outcome, &s->plan.start, s->plan.output);
+	if (s->result)
+		apptap_convert_job(&s->job, s->result);
 	apptap_output_close(&s->run.output);
 	if (result)
 		*result = s->result;
@@ -425,6 +462,7 @@ void apptap_session_free(struct apptap_session *s)
 	atomic_store(&s->wants_abandon, s->run.output.is_pipe);
 	if (s->has_thread)
 		apptap_session_stop(s, NULL, NULL);
+	apptap_job_close(&s->job);
 	apptap_run_free(&s->run);
 	apptap_executor_free(s->executor);
 	apptap_plan_free(&s->plan);

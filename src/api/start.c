@@ -1,4 +1,5 @@
 /* start.c - the caller's options, checked and turned into what host and agent speak */
+#include "api/link.h"
 #include "api/start.h"
 
 #include <errno.h>
@@ -39,8 +40,8 @@ static int copy_text(char *out, size_t size, const char *text, const char *what,
 static int take_target(struct apptap_start *s, const struct apptap_options *o,
 		       struct apptap_error *err)
 {
-	int ways = !!o->target + !!o->user + !!o->uid_count + !!o->pid + !!o->whole_device;
-	int r;
+	int ways = !!o->target + !!o->user + !!o->uid_count + !!o->cgroup + !!o->unit +
+		   !!o->container + !!o->command + !!o->pid + !!o->whole_device;
 
 	if (ways == 0)
 		return apptap_error_say(err, EINVAL,
@@ -60,8 +61,23 @@ static int take_target(struct apptap_start *s, const struct apptap_options *o,
 	if (o->pid)
 		snprintf(s->name, sizeof(s->name), "%d", (int)o->pid);
 	s->whole_device = o->whole_device;
-	r = copy_text(s->name, sizeof(s->name), o->target, "target", err);
-	return r < 0 ? r : copy_text(s->user, sizeof(s->user), o->user, "user", err);
+	return 0;
+}
+
+/* How the target is meant. */
+static int take_scope(struct apptap_start *s, const struct apptap_options *o,
+		      struct apptap_error *err)
+{
+	if ((o->tree || o->process_only) && !o->pid)
+		return apptap_error_say(err, EINVAL, "tree and process_only are for a pid");
+	if (o->tree && o->process_only)
+		return apptap_error_say(err, EINVAL, "tree and process_only are both given");
+	if (o->android_user && !o->target)
+		return apptap_error_say(err, EINVAL, "android_user is for a package");
+	s->tree = o->tree;
+	if (o->process_only)
+		strcpy(s->scope, "process");
+	return 0;
 }
 
 static int take_interfaces(struct apptap_start *s, const struct apptap_options *o,
@@ -113,15 +129,30 @@ static int take_limits(struct apptap_start *s, const struct apptap_options *o,
 	return 0;
 }
 
+/* What goes as it is. */
 static int take_words(struct apptap_start *s, const struct apptap_options *o,
 		      struct apptap_error *err)
 {
-	int r = copy_text(s->breadth, sizeof(s->breadth), o->breadth, "breadth", err);
+	const struct {
+		char *to;
+		size_t size;
+		const char *from, *what;
+	} words[] = {
+		{ s->name, sizeof(s->name), o->target, "target" },
+		{ s->user, sizeof(s->user), o->user, "user" },
+		{ s->cgroup, sizeof(s->cgroup), o->cgroup, "cgroup" },
+		{ s->unit, sizeof(s->unit), o->unit, "unit" },
+		{ s->container, sizeof(s->container), o->container, "container" },
+		{ s->android_user, sizeof(s->android_user), o->android_user, "android_user" },
+		{ s->netns, sizeof(s->netns), o->netns, "netns" },
+		{ s->breadth, sizeof(s->breadth), o->breadth, "breadth" },
+		{ s->tier, sizeof(s->tier), o->tier, "tier" },
+		{ s->format, sizeof(s->format), format_of(o), "format" },
+	};
+	int r = 0;
 
-	if (r >= 0)
-		r = copy_text(s->tier, sizeof(s->tier), o->tier, "tier", err);
-	if (r >= 0)
-		r = copy_text(s->format, sizeof(s->format), format_of(o), "format", err);
+	for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(words); i++)
+		r = copy_text(words[i].to, words[i].size, words[i].from, words[i].what, err);
 	return r;
 }
 
@@ -136,6 +167,7 @@ static int take_outputs(struct apptap_start *s, const struct apptap_options *o,
 		return apptap_error_say(err, EINVAL, "packet and read_packets are both given");
 	if (!o->output && !o->output_fd && !o->packet && !o->read_packets && !o->event)
 		return apptap_error_say(err, EINVAL, "it is not said where the capture goes");
+	s->plain = o->no_comments;
 	s->live_packets = o->packet || o->read_packets;
 	s->live_connections = o->event && o->events_of_connections;
 	return 0;
@@ -149,11 +181,51 @@ static int keep(char **out, const char *text, struct apptap_error *err)
 	return *out ? 0 : apptap_error_set(err, ENOMEM, "copying the options");
 }
 
+/* As one block: the list, and behind it the texts. */
+static int keep_command(struct apptap_plan *p, struct apptap_error *err)
+{
+	const char *const *argv = p->options.command;
+	size_t count = 0, bytes = 0;
+	char *text;
+
+	if (!argv)
+		return 0;
+	if (!argv[0] || !argv[0][0])
+		return apptap_error_say(err, EINVAL, "command names no program");
+	if (p->options.device || p->options.ssh || p->options.link)
+		return apptap_error_say(err, EINVAL, "command is for this machine alone");
+	for (; argv[count]; count++)
+		bytes += strlen(argv[count]) + 1;
+	p->command = calloc(1, (count + 1) * sizeof(*p->command) + bytes);
+	if (!p->command)
+		return apptap_error_set(err, ENOMEM, "copying the options");
+	text = (char *)(p->command + count + 1);
+	for (size_t i = 0; i < count; i++) {
+		p->command[i] = text;
+		text = stpcpy(text, argv[i]) + 1;
+	}
+	return 0;
+}
+
 static int take_where(struct apptap_plan *p, struct apptap_error *err)
 {
-	if (p->options.sudo != APPTAP_SUDO_AUTO && p->options.sudo != APPTAP_SUDO_NEVER)
+	const struct apptap_options *o = &p->options;
+	int r;
+
+	if (o->sudo != APPTAP_SUDO_AUTO && o->sudo != APPTAP_SUDO_NEVER)
 		return apptap_error_say(err, EINVAL, "sudo is no enum apptap_sudo");
-	return keep(&p->agent, p->options.agent, err);
+	if (!!o->device + !!o->ssh + !!o->link > 1)
+		return apptap_error_say(err, EINVAL,
+					"the machine is named in more than one way: device, ssh, "
+					"link");
+	r = o->link ? apptap_link_check(o->link, err) : 0;
+	if (r >= 0)
+		r = keep(&p->agent, o->agent, err);
+	if (r >= 0)
+		r = keep(&p->agents, o->agents, err);
+	if (r >= 0)
+		r = keep(&p->device, o->device, err);
+	return r < 0 ? r : keep(&p->ssh, o->ssh, err);
 }
 
 int apptap_plan_make(struct apptap_plan *out, const struct apptap_options *options,
@@ -161,7 +233,7 @@ int apptap_plan_make(struct apptap_plan *out, const struct apptap_options *optio
 {
 	static int (*const steps[])(struct apptap_start *, const struct apptap_options *,
 				    struct apptap_error *) = {
-		take_target, take_interfaces, take_limits, take_words, take_outputs,
+		take_target, take_scope, take_interfaces, take_limits, take_words, take_outputs,
 	};
 	int r;
 
@@ -173,6 +245,8 @@ int apptap_plan_make(struct apptap_plan *out, const struct apptap_options *optio
 		r = take_where(out, err);
 	if (r >= 0)
 		r = keep(&out->output, out->options.output, err);
+	if (r >= 0)
+		r = keep_command(out, err);
 	if (r < 0)
 		apptap_plan_free(out);
 	return r;
@@ -185,22 +259,40 @@ int apptap_plan_where(struct apptap_plan *out, const struct apptap_options *opti
 
 	memset(out, 0, sizeof(*out));
 	r = options ? copy_options(&out->options, options, err) : 0;
-	return r < 0 ? r : take_where(out, err);
+	if (r >= 0)
+		r = take_where(out, err);
+	if (r < 0)
+		apptap_plan_free(out);
+	return r;
 }
 
 void apptap_plan_free(struct apptap_plan *p)
 {
-	free(p->output);
-	free(p->agent);
-	p->output = NULL;
-	p->agent = NULL;
+	char **const owned[] = { &p->output, &p->agent, &p->agents, &p->device, &p->ssh };
+
+	for (size_t i = 0; i < ARRAY_SIZE(owned); i++) {
+		free(*owned[i]);
+		*owned[i] = NULL;
+	}
+	free(p->command);
+	p->command = NULL;
 }
 
 int apptap_plan_executor(const struct apptap_plan *p, struct apptap_executor **out,
 			 struct apptap_error *err)
 {
+	const struct apptap_remote_config cfg = {
+		.keep_agent = p->options.keep_agent,
+		.agents_dir = p->agents,
+	};
 	const char *agent = p->agent;
 
+	if (p->device)
+		return apptap_executor_adb_new(out, p->device[0] ? p->device : NULL, &cfg, err);
+	if (p->ssh)
+		return apptap_executor_ssh_new(out, p->ssh, &cfg, err);
+	if (p->options.link)
+		return apptap_link_executor(out, p->options.link, p->options.link_arg, &cfg, err);
 	if (!agent)
 		agent = secure_getenv("APPTAP_AGENT");
 	return apptap_executor_local_new(out, agent && agent[0] ? agent : APPTAP_AGENT_PATH,

@@ -11,7 +11,11 @@ struct apptap_plan {
 		options; /* of this library's size; output and agent are owned below */
 	struct apptap_start start;
 	char *output; /* owned; NULL: none */
-	char *agent; /* owned; NULL: the default */
+	char *agent; /* owned, as are the next three; NULL: the default */
+	char *agents;
+	char *device;
+	char *ssh;
+	char **command; /* owned; NULL: none */
 };
 
 /* @out owns memory only on success. -EINVAL with a sentence. */

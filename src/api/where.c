@@ -12,12 +12,35 @@ struct tier_list {
 	struct apptap_event_probe found; /* what the texts point into */
 };
 
+struct app_list {
+	struct apptap_app_list pub;
+	struct apptap_app *apps; /* owned */
+	struct apptap_wire_app *found; /* owned; what the names point into */
+};
+
 struct answer {
 	enum apptap_wire_event_type wanted;
 	struct apptap_event_probe probe;
 	struct apptap_event_cleanup cleanup;
+	struct app_list *list; /* borrowed; of apps */
 	bool came;
+	bool no_memory;
 };
+
+static void add_apps(struct answer *a, const struct apptap_event_apps *some)
+{
+	struct app_list *l = a->list;
+	size_t count = l->pub.app_count + some->app_count;
+	void *grown = realloc(l->found, (count + 1) * sizeof(*l->found));
+
+	if (!grown) {
+		a->no_memory = true;
+		return;
+	}
+	l->found = grown;
+	memcpy(l->found + l->pub.app_count, some->apps, some->app_count * sizeof(*l->found));
+	l->pub.app_count = count;
+}
 
 static void take_event(void *arg, const struct apptap_wire_event *ev)
 {
@@ -28,6 +51,8 @@ static void take_event(void *arg, const struct apptap_wire_event *ev)
 	a->came = true;
 	if (ev->type == APPTAP_WIRE_EVENT_PROBE)
 		a->probe = ev->probe;
+	else if (ev->type == APPTAP_WIRE_EVENT_APPS)
+		add_apps(a, &ev->apps);
 	else
 		a->cleanup = ev->cleanup;
 }
@@ -104,7 +129,11 @@ int apptap_probe(const struct apptap_options *where, struct apptap_tier_list **l
 			.hint = l->found.tiers[i].hint,
 			.works = l->found.tiers[i].works,
 		};
-	l->pub = (struct apptap_tier_list){ .tiers = l->tiers, .tier_count = l->found.tier_count };
+	l->pub = (struct apptap_tier_list){
+		.tiers = l->tiers,
+		.tier_count = l->found.tier_count,
+		.system = l->found.system,
+	};
 	*list = &l->pub;
 	return 0;
 }
@@ -131,6 +160,48 @@ int apptap_cleanup(const struct apptap_options *where, struct apptap_cleaned *ou
 	all.processes_checked = a->cleanup.processes_checked;
 	all.agents_ended = a->cleanup.agents_ended;
 	all.agents_live = a->cleanup.agents_live;
+	all.files_removed = a->cleanup.files_removed;
 	memcpy(out, &all, all.size);
 	return 0;
+}
+
+int apptap_list_apps(const struct apptap_options *where, struct apptap_app_list **list,
+		     struct apptap_error *err)
+{
+	auto_free struct answer *a = calloc(1, sizeof(*a));
+	struct app_list *l = calloc(1, sizeof(*l));
+	int r = -ENOMEM;
+
+	if (a && l) {
+		a->wanted = APPTAP_WIRE_EVENT_APPS;
+		a->list = l;
+		r = ask(where, APPTAP_COMMAND_LIST, a, err);
+		if (r >= 0)
+			l->apps = calloc(l->pub.app_count + 1, sizeof(*l->apps));
+		if (r >= 0 && (a->no_memory || !l->apps))
+			r = -ENOMEM;
+	}
+	if (r == -ENOMEM)
+		apptap_error_set(err, ENOMEM, "allocating the list of apps");
+	if (r < 0) {
+		apptap_app_list_free(l ? &l->pub : NULL);
+		return r;
+	}
+	for (size_t i = 0; i < l->pub.app_count; i++)
+		l->apps[i] =
+			(struct apptap_app){ .name = l->found[i].name, .uid = l->found[i].uid };
+	l->pub.apps = l->apps;
+	*list = &l->pub;
+	return 0;
+}
+
+void apptap_app_list_free(struct apptap_app_list *list)
+{
+	struct app_list *l = (struct app_list *)(void *)list;
+
+	if (!l)
+		return;
+	free(l->apps);
+	free(l->found);
+	free(l);
 }

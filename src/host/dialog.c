@@ -179,6 +179,10 @@ static int take_event(struct apptap_dialog *s, struct apptap_view body, struct a
 		return 0;
 	case APPTAP_WIRE_EVENT_DONE:
 		return take_done(s, &s->event->done, err);
+	case APPTAP_WIRE_EVENT_APPS:
+		if (s->event->apps.last)
+			s->state = OVER;
+		return 0;
 	case APPTAP_WIRE_EVENT_CLOCK:
 		take_clock(s, s->event->clock.realtime_ns);
 		return 0;

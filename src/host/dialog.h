@@ -36,7 +36,7 @@ int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *execu
 int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
 			struct apptap_output *output, struct apptap_error *err);
 
-/* Asks for a PROBE or CLEANUP; its answer goes to the handler. */
+/* Asks for a PROBE, CLEANUP or LIST; its answer goes to the handler. */
 int apptap_dialog_ask(struct apptap_dialog *s, enum apptap_command_type type,
 		      struct apptap_error *err);
 

@@ -23,6 +23,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -70,7 +71,7 @@ struct apptap_refused {
 	bool started;
 	int cpu;
 	uid_t uids[APPTAP_SCOPE_UIDS_MAX];
-	size_t uid_count;
+	_Atomic size_t uid_count; /* grows; the reader's thread appends */
 	struct apptap_members *members; /* borrowed; NULL: a scope without cgroups */
 	pid_t pids[PIDS_MAX]; /* of the scope, the last one that had an answer first */
 	size_t pid_count;
@@ -85,7 +86,9 @@ struct apptap_refused {
 
 static bool is_ours(const struct apptap_refused *r, uid_t uid)
 {
-	for (size_t i = 0; i < r->uid_count; i++)
+	size_t count = atomic_load_explicit(&r->uid_count, memory_order_acquire);
+
+	for (size_t i = 0; i < count; i++)
 		if (r->uids[i] == uid)
 			return true;
 	return false;
@@ -372,6 +375,18 @@ static void *work(void *arg)
 	return NULL;
 }
 
+void apptap_refused_rescope(struct apptap_refused *r, const struct apptap_scope *scope)
+{
+	size_t count = atomic_load_explicit(&r->uid_count, memory_order_relaxed);
+
+	for (size_t i = 0; i < scope->uid_count && count < ARRAY_SIZE(r->uids); i++) {
+		if (is_ours(r, scope->uids[i].uid))
+			continue;
+		r->uids[count++] = scope->uids[i].uid;
+		atomic_store_explicit(&r->uid_count, count, memory_order_release);
+	}
+}
+
 int apptap_refused_open(struct apptap_refused **out, int cpu, const struct apptap_scope *scope,
 			struct apptap_members *members, struct apptap_error *err)
 {
@@ -383,8 +398,7 @@ int apptap_refused_open(struct apptap_refused **out, int cpu, const struct appta
 	r->cpu = cpu;
 	r->members = members;
 	sem_init(&r->waiting, 0, 0);
-	for (size_t i = 0; i < scope->uid_count; i++)
-		r->uids[r->uid_count++] = scope->uids[i].uid;
+	apptap_refused_rescope(r, scope);
 	if (apptap_sighting_queue_new(&r->questions, QUESTIONS) < 0 ||
 	    apptap_sighting_queue_new(&r->answers, ANSWERS) < 0) {
 		apptap_refused_close(r);

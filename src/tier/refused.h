@@ -16,6 +16,9 @@ int apptap_refused_open(struct apptap_refused **out, int cpu, const struct appta
 			struct apptap_members *members, struct apptap_error *err);
 void apptap_refused_close(struct apptap_refused *r); /* NULL is fine */
 
+/* Users that have come to @scope are looked at too, from now on. */
+void apptap_refused_rescope(struct apptap_refused *r, const struct apptap_scope *scope);
+
 /*
  * To look for the socket that has just sent this SYN among the descriptors of the scope's
  * processes. Called by the trigger's thread on that CPU; never waits.

@@ -379,6 +379,19 @@ static int sockdiag_drain(struct apptap_tier *t, struct apptap_consumer *c,
 	return r;
 }
 
+/* Whoever has come to it may have sockets already. */
+static int sockdiag_rescope(struct apptap_tier *t, struct apptap_error *err)
+{
+	struct sockdiag *s = sockdiag_of(t);
+	int r = 0;
+
+	if (s->trigger)
+		r = apptap_trigger_rescope(s->trigger, s->scope, err);
+	if (r == 0 && s->trigger)
+		r = apptap_attribution_warm(s->attribution, err);
+	return r;
+}
+
 static void sockdiag_counters(const struct apptap_tier *t, struct apptap_tier_counters *out)
 {
 	struct sockdiag *s = sockdiag_of((struct apptap_tier *)t);
@@ -576,6 +589,7 @@ const struct apptap_tier_ops apptap_tier_sockdiag = {
 	.open = sockdiag_open,
 	.dispatch = sockdiag_dispatch,
 	.drain = sockdiag_drain,
+	.rescope = sockdiag_rescope,
 	.counters = sockdiag_counters,
 	.ifname = sockdiag_ifname,
 	.close = sockdiag_close,

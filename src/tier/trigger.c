@@ -57,7 +57,7 @@ struct worker {
 	bool started;
 	bool stopped;
 	pthread_t thread;
-	struct apptap_scope scope; /* a copy */
+	_Atomic(const struct apptap_scope *) scope; /* one of the trigger's snapshots */
 	struct apptap_diag *diag; /* owned */
 	struct apptap_refused *refused; /* owned */
 	struct apptap_sighting_queue *queue; /* owned */
@@ -76,7 +76,14 @@ struct worker {
 	_Atomic uint64_t lost;
 };
 
+/* A scope as it was: the threads may still be reading an older one. */
+struct snapshot {
+	struct snapshot *older;
+	struct apptap_scope scope;
+};
+
 struct apptap_trigger {
+	struct snapshot *snapshots; /* owned, the latest first */
 	size_t count;
 	int event; /* owned: an eventfd */
 	size_t next; /* whose queue to look into first */
@@ -206,7 +213,8 @@ static void ask_group(struct worker *w, const struct apptap_dissect *d, uint64_t
 		atomic_fetch_add_explicit(&w->skipped, 1, memory_order_relaxed);
 		return;
 	}
-	apptap_diag_ask_group(w->diag, &flow, &w->scope, &s);
+	apptap_diag_ask_group(w->diag, &flow, atomic_load_explicit(&w->scope, memory_order_acquire),
+			      &s);
 	s.pkt_ns = pkt_ns;
 	w->group_spent_ns += s.asked_ns - begun_ns;
 	push(w, &s);
@@ -340,7 +348,7 @@ static int open_worker(struct worker *w, const struct apptap_scope *scope,
 {
 	int r = apptap_diag_open(&w->diag, err);
 
-	w->scope = *scope;
+	atomic_store_explicit(&w->scope, scope, memory_order_release);
 	if (r == 0)
 		r = apptap_diag_tell_members(w->diag, members, err);
 	if (r == 0)
@@ -382,6 +390,32 @@ static int open_group(struct apptap_trigger *t, struct apptap_error *err)
 	return 0;
 }
 
+static const struct apptap_scope *keep_scope(struct apptap_trigger *t,
+					     const struct apptap_scope *scope)
+{
+	struct snapshot *s = malloc(sizeof(*s));
+
+	if (!s)
+		return NULL;
+	s->scope = *scope;
+	s->older = t->snapshots;
+	t->snapshots = s;
+	return &s->scope;
+}
+
+int apptap_trigger_rescope(struct apptap_trigger *t, const struct apptap_scope *scope,
+			   struct apptap_error *err)
+{
+	scope = keep_scope(t, scope);
+	if (!scope)
+		return apptap_error_set(err, ENOMEM, "telling the triggers of a new user");
+	for (size_t i = 0; i < t->count; i++) {
+		apptap_refused_rescope(t->workers[i].refused, scope);
+		atomic_store_explicit(&t->workers[i].scope, scope, memory_order_release);
+	}
+	return 0;
+}
+
 int apptap_trigger_open(struct apptap_trigger **out, const struct apptap_scope *scope,
 			struct apptap_members *members, const struct sock_fprog *filter,
 			bool *realtime, struct apptap_error *err)
@@ -404,6 +438,9 @@ int apptap_trigger_open(struct apptap_trigger **out, const struct apptap_scope *
 		t->workers[i].busy_port = -1;
 		t->workers[i].event = t->event;
 	}
+	scope = keep_scope(t, scope);
+	if (!scope)
+		r = apptap_error_set(err, ENOMEM, "allocating the triggers");
 	for (size_t i = 0; r == 0 && i < count; i++)
 		r = open_worker(&t->workers[i], scope, members, filter, err);
 	if (r == 0)
@@ -508,5 +545,9 @@ void apptap_trigger_close(struct apptap_trigger *t)
 	}
 	if (t->event >= 0)
 		close(t->event);
+	for (struct snapshot *s = t->snapshots, *older; s; s = older) {
+		older = s->older;
+		free(s);
+	}
 	free(t);
 }

@@ -25,6 +25,9 @@ struct apptap_trigger_counters {
 int apptap_trigger_open(struct apptap_trigger **out, const struct apptap_scope *scope,
 			struct apptap_members *members, const struct sock_fprog *filter,
 			bool *realtime, struct apptap_error *err);
+/* @scope is copied too: users may have come to it. What was asked until now is not asked again. */
+int apptap_trigger_rescope(struct apptap_trigger *t, const struct apptap_scope *scope,
+			   struct apptap_error *err);
 int apptap_trigger_filter(struct apptap_trigger *t, const struct sock_fprog *filter,
 			  struct apptap_error *err);
 

@@ -41,10 +41,11 @@ struct field {
 #member, FLAG, MEMBER(type, member), 0, false, NULL \
 	}
 
-static const char *const command_names[] = { "start", "stop", "probe", "cleanup", "clock", NULL };
-static const char *const event_names[] = { "ready",   "status", "warning", "error", "probe",
-					   "cleanup", "done",	"clock",   "scope", NULL };
-_Static_assert(ARRAY_SIZE(event_names) == APPTAP_WIRE_EVENT_SCOPE + 2, "each event has its name");
+static const char *const command_names[] = { "start", "stop",  "probe", "cleanup",
+					     "list",  "clock", NULL };
+static const char *const event_names[] = { "ready", "status",  "warning", "error",
+					   "probe", "cleanup", "done",	  "clock",
+					   "scope", "apps",    NULL };
 static const char *const failure_names[] = { "none",	"other",       "usage",
 					     "no-tier", "reader-gone", NULL };
 
@@ -143,6 +144,17 @@ static const struct field cleanup_fields[] = {
 	NUMBER_FIELD(struct apptap_event_cleanup, agents_live, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, cgroups_removed, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, files_removed, INT64_MAX),
+	{ 0 },
+};
+
+static const struct field app_fields[] = {
+	TEXT_FIELD(struct apptap_wire_app, name),
+	NUMBER_FIELD(struct apptap_wire_app, uid, UINT32_MAX - 1),
+	{ 0 },
+};
+
+static const struct field apps_fields[] = {
+	FLAG_FIELD(struct apptap_event_apps, last),
 	{ 0 },
 };
 
@@ -448,6 +460,12 @@ int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct a
 	case APPTAP_WIRE_EVENT_CLOCK:
 		object = fields_to_json(clock_fields, &ev->clock);
 		break;
+	case APPTAP_WIRE_EVENT_APPS:
+		object = fields_to_json(apps_fields, &ev->apps);
+		attach(&object, "apps",
+		       list_to_json(app_fields, ev->apps.apps, sizeof(ev->apps.apps[0]),
+				    MIN(ev->apps.app_count, APPTAP_WIRE_APPS_MAX)));
+		break;
 	}
 	return print(object, event_names[ev->type], out, err);
 }
@@ -528,6 +546,13 @@ static int event_from_json(const json_t *object, struct apptap_wire_event *ev,
 		return fields_from_json(cleanup_fields, object, &ev->cleanup, err);
 	case APPTAP_WIRE_EVENT_CLOCK:
 		return fields_from_json(clock_fields, object, &ev->clock, err);
+	case APPTAP_WIRE_EVENT_APPS:
+		r = fields_from_json(apps_fields, object, &ev->apps, err);
+		if (r < 0)
+			return r;
+		return list_from_json(app_fields, json_object_get(object, "apps"), ev->apps.apps,
+				      sizeof(ev->apps.apps[0]), APPTAP_WIRE_APPS_MAX,
+				      &ev->apps.app_count, err);
 	case APPTAP_WIRE_EVENT_DONE:
 		break;
 	}

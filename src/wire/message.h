@@ -9,6 +9,7 @@
 #define APPTAP_WIRE_INTERFACES_MAX 16u
 #define APPTAP_WIRE_TIERS_MAX 8u
 #define APPTAP_WIRE_NAME_BYTES 256u
+#define APPTAP_WIRE_APPS_MAX 64u /* of one event; there are as many events as it takes */
 #define APPTAP_WIRE_PATH_BYTES 512u
 #define APPTAP_WIRE_CGROUPS_MAX 16u
 #define APPTAP_WIRE_PROCESSES_MAX 64u
@@ -20,6 +21,7 @@ enum apptap_command_type {
 	APPTAP_COMMAND_STOP,
 	APPTAP_COMMAND_PROBE,
 	APPTAP_COMMAND_CLEANUP,
+	APPTAP_COMMAND_LIST,
 	APPTAP_COMMAND_CLOCK, /* answered at once: how far the clocks are apart */
 };
 
@@ -71,6 +73,7 @@ enum apptap_wire_event_type {
 	APPTAP_WIRE_EVENT_DONE,
 	APPTAP_WIRE_EVENT_CLOCK,
 	APPTAP_WIRE_EVENT_SCOPE, /* like READY: the scope as it is now */
+	APPTAP_WIRE_EVENT_APPS, /* some of the answer to LIST */
 };
 
 /* What sort of failure it was; the program turns it into its exit code. */
@@ -156,6 +159,17 @@ struct apptap_event_cleanup {
 	uint64_t files_removed; /* agents' programs and captures that were not fetched */
 };
 
+struct apptap_wire_app {
+	char name[APPTAP_WIRE_NAME_BYTES]; /* a package, or a program that runs */
+	uint32_t uid;
+};
+
+struct apptap_event_apps {
+	struct apptap_wire_app apps[APPTAP_WIRE_APPS_MAX];
+	uint32_t app_count;
+	bool last; /* no more come */
+};
+
 struct apptap_event_clock {
 	uint64_t realtime_ns; /* CLOCK_REALTIME of the agent's machine */
 };
@@ -179,6 +193,7 @@ struct apptap_wire_event {
 		struct apptap_event_cleanup cleanup;
 		struct apptap_event_done done;
 		struct apptap_event_clock clock;
+		struct apptap_event_apps apps;
 	};
 };
 

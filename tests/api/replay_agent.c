@@ -5,6 +5,7 @@
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 
@@ -20,7 +21,7 @@
  *	REPLAY_PACKETS	how many, in all		(1000)
  *	REPLAY_BYTES	of each, from its IP header on	(64)
  *	REPLAY_FLOWS	TCP connections they are of	(10)
- *	REPLAY_DIE	after so many, by abort()	(never)
+ *	REPLAY_DIE	after so many, by SIGKILL	(never)
  *	REPLAY_REFUSE	the tier does not open
  */
 #define BATCH 4096
@@ -115,7 +116,7 @@ static int replay_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 		result = c->packet(c, &pkt, err);
 		r->made++;
 		if (r->made == r->die_at)
-			abort();
+			raise(SIGKILL);
 	}
 	if (result >= 0)
 		result = c->flush(c, err);

@@ -1,13 +1,16 @@
 """test_library.py - libapptap as a program sees it that includes its header and links to it"""
 import json
 import os
+import re
+import shutil
 import subprocess
+import sys
 
 import pytest
 
 import lab
 import program
-from program import packets
+from program import UID, packets, sending
 from program import net, tmp  # noqa: F401  fixtures
 
 pytestmark = program.here
@@ -38,3 +41,172 @@ def test_every_packet_is_delivered(net, how, size):
 def test_a_file_by_the_library(net, tmp):
     got = json.loads(api(net, "rate", f"{tmp}/x.pcapng", 1000, agent=REPLAY))
     assert got["kept"] == packets(f"{tmp}/x.pcapng") == 1000
+
+
+HEADER = os.path.join(lab.REPO, "include", "apptap", "apptap.h")
+
+
+@pytest.mark.parametrize("compiler", [
+    ["cc", "-std=c99", "-pedantic", "-x", "c"], ["cc", "-std=c11", "-pedantic", "-x", "c"],
+    ["g++", "-std=c++11", "-pedantic", "-x", "c++"], ["g++", "-std=c++20", "-pedantic", "-x", "c++"],
+], ids=" ".join)
+def test_the_header_compiles_alone(compiler):
+    if not shutil.which(compiler[0]):
+        pytest.skip(f"needs {compiler[0]}")
+    done = subprocess.run([compiler[0], "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+                           *compiler[1:], HEADER], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def exported():
+    listed = subprocess.run(["nm", "-D", "--defined-only", os.path.join(BUILD, "libapptap.so")],
+                            capture_output=True, text=True, check=True).stdout
+    return sorted(line.split()[2] for line in listed.splitlines() if " T " in line)
+
+
+def test_the_abi_is_the_one_that_was_promised(net):
+    """What tests/api/abi-*.txt say was released: a difference is either a mistake or a new soname."""
+    folder = os.path.join(lab.REPO, "tests", "api")
+    with open(f"{folder}/abi-symbols.txt") as f:
+        assert exported() == f.read().split()
+    if sys.maxsize > 2**32:
+        with open(f"{folder}/abi-lp64.txt") as f:
+            assert api(net, "abi") == f.read()
+    soname = subprocess.run(["readelf", "-d", os.path.join(BUILD, "libapptap.so")],
+                            capture_output=True, text=True, check=True).stdout
+    assert "[libapptap.so.0]" in soname
+
+
+def test_every_function_is_documented():
+    with open(HEADER) as f:
+        header = f.read()
+    with open(os.path.join(lab.REPO, "man", "libapptap.3")) as f:
+        page = f.read()
+    for symbol in exported():
+        name = symbol.split("@")[0]
+        assert re.search(rf"/\*\*\s*\*? ?{name}\(\) - ", header), name
+        assert name in page, name
+    for name in re.findall(r"^struct (apptap_\w+) \{", header, re.M):
+        assert f"struct {name} - " in header, name
+
+
+def left(text):
+    return {k: v for k, v in json.loads(text).items() if v}
+
+
+def agents():
+    """PIDs of all that run the tests' agent, whoever started it."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.readlink(f"/proc/{pid}/exe") == REPLAY:
+                found.append(pid)
+        except OSError:
+            pass
+    return found
+
+
+def test_nothing_is_left_of_a_thousand_sessions(net, tmp):
+    assert left(api(net, "loop", f"{tmp}/x.pcap", 143, agent=REPLAY)) == {}
+    assert agents() == []
+
+
+def test_nothing_is_left_under_asan(net, tmp):
+    program = os.path.join(lab.REPO, "build-asan", "tests", "api", "api-loop")
+    if not os.path.exists(program):
+        pytest.skip("needs build-asan: ./dev check unit")
+    done = subprocess.run(net.enter("-n") + [program, f"{tmp}/x.pcap", "100"], capture_output=True,
+                          text=True, timeout=60, env={**os.environ, "APPTAP_AGENT": REPLAY})
+    assert done.returncode == 0, done.stderr
+    assert left(done.stdout) == {}
+
+
+def test_nothing_is_left_under_valgrind(net, tmp):
+    if not shutil.which("valgrind"):
+        pytest.skip("needs valgrind")
+    done = subprocess.run(
+        net.enter("-n") + ["valgrind", "-q", "--leak-check=full", "--error-exitcode=9",
+                           os.path.join(BUILD, "tests", "api", "api-loop"), f"{tmp}/x.pcap", "5"],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "APPTAP_AGENT": REPLAY})
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "" and left(done.stdout) == {}
+
+
+def test_an_agent_that_dies_is_told(net, tmp):
+    """The file holds what came until then, whole, and the library says what happened."""
+    out = api(net, "rate", f"{tmp}/x.pcap", 100000, agent=REPLAY, code=1, REPLAY_PACKETS="100000",
+              REPLAY_DIE="50000")
+    assert out == ""
+    assert 0 <= packets(f"{tmp}/x.pcap") < 100000
+
+
+def test_a_tier_that_does_not_open_is_told(net, tmp):
+    api(net, "rate", f"{tmp}/x.pcap", 1, agent=REPLAY, code=1, REPLAY_REFUSE="1")
+    assert not os.path.exists(f"{tmp}/x.pcap")
+
+
+def example(net, name, *args, **env):
+    return subprocess.run(
+        net.enter("-n") + [os.path.join(BUILD, "examples", f"example-{name}"), *map(str, args)],
+        capture_output=True, text=True, timeout=30,
+        env={**os.environ, "APPTAP_AGENT": os.path.abspath(lab.APPTAP), **env})
+
+
+def test_example_capture_child(net, tmp):
+    with sending(net):  # another user, all the while
+        done = example(net, "capture_child", f"{tmp}/x.pcapng", "sh", "-c",
+                       "ping -c2 -i0.1 127.0.0.1 >/dev/null; exit 7")
+    assert done.returncode == 7, done.stderr
+    assert packets(f"{tmp}/x.pcapng") == 4
+    assert "168 bytes out, 168 in" in done.stderr
+    done = example(net, "capture_child", f"{tmp}/y.pcap", "no-such-program")
+    assert done.returncode == 1 and "no-such-program" in done.stderr
+    assert not os.path.exists(f"{tmp}/y.pcap")
+
+
+def test_example_live_connections(net):
+    with sending(net) as app:
+        done = example(net, "live_connections", app.pid, 1)
+    assert done.returncode == 0, done.stderr
+    assert f"process {app.pid}" in done.stderr
+    assert len(re.findall(r"^begins   17  127\.0\.0\.1", done.stdout, re.M)) == 1
+
+
+def test_example_own_transport(net, tmp):
+    agents_dir = os.path.join(BUILD, "agents")
+    if not os.path.exists(os.path.join(agents_dir, f"apptap-{os.uname().machine}")):
+        pytest.skip("needs the agent: ./dev agents")
+    with sending(net):
+        done = example(net, "own_transport", "env LANG=C", UID, f"{tmp}/x.pcap", "0.3",
+                       APPTAP_AGENTS=agents_dir)
+    # The user has no name here: the number is no name either, and that is said.
+    assert done.returncode == 1 and str(UID) in done.stderr
+    done = example(net, "own_transport", "env LANG=C", "nobody", f"{tmp}/x.pcap", "0.3",
+                   APPTAP_AGENTS=agents_dir)
+    assert done.returncode == 0 and "0 packets of nobody" in done.stdout, done.stderr
+    assert packets(f"{tmp}/x.pcap") == 0
+
+
+def test_installed_it_is_found_by_pkg_config(tmp):
+    """meson install, then an example built against that alone, shared and static."""
+    root = f"{tmp}/root"
+    subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", root], check=True,
+                   capture_output=True)
+    found = {os.path.relpath(os.path.join(d, f), root) for d, _, fs in os.walk(root) for f in fs}
+    for ending in ("include/apptap/apptap.h", "/libapptap.so.0", "/libapptap.a", "bin/apptap",
+                   "pkgconfig/apptap.pc", "man3/libapptap.3", "man1/apptap.1"):
+        assert any(f.endswith(ending) for f in found), (ending, found)
+    pc = os.path.dirname(next(f for f in found if f.endswith(".pc")))
+    env = {**os.environ, "PKG_CONFIG_PATH": os.path.join(root, pc), "PKG_CONFIG_SYSROOT_DIR": root}
+    lib = os.path.dirname(os.path.join(root, pc))
+    for kind in ([], ["--static"]):
+        flags = subprocess.run(["pkg-config", *kind, "--cflags", "--libs", "apptap"], env=env,
+                               check=True, capture_output=True, text=True).stdout.split()
+        if kind:
+            flags = [f"{lib}/libapptap.a" if f == "-lapptap" else f for f in flags]
+        source = os.path.join(lab.REPO, "examples", "live_connections.c")
+        done = subprocess.run(["cc", source, *flags, "-o", f"{tmp}/x"], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        done = subprocess.run([f"{tmp}/x"], env={**env, "LD_LIBRARY_PATH": lib}, capture_output=True,
+                              text=True)
+        assert done.returncode == 2 and done.stderr.startswith("usage: live_connections")

@@ -149,6 +149,8 @@ def test_values(net):
         assert (r.uids, r.connections, r.pcap_path, r.linktype, r.warnings) == (frozenset(), (), None, None, [])
         assert set(apptap.__all__) <= set(dir(apptap)) and apptap.__version__
         assert any(t.works for t in apptap.probe(here))
+        apps = apptap.list_apps(here)
+        assert any(a.name.startswith("python") and a.uid == 0 for a in apps) and len(set(apps)) == len(apps)
         assert apptap.cleanup(here).processes_checked > 0
         print(json.dumps("fine"))
         """) == "fine"

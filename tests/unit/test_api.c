@@ -135,6 +135,8 @@ static void options_that_make_no_sense_are_refused(void **state)
 {
 	static const uint32_t nobody[] = { UINT32_MAX };
 	static const char *const unnamed[] = { NULL };
+	static const char *const command[] = { "true", NULL };
+	static const struct apptap_link empty = { .size = sizeof(empty) };
 	const struct apptap_options good = {
 		.size = sizeof(good),
 		.user = "x",
@@ -152,12 +154,12 @@ static void options_that_make_no_sense_are_refused(void **state)
 	apptap_plan_free(&plan);
 	memset(long_name, 'x', sizeof(long_name));
 	long_name[sizeof(long_name) - 1] = '\0';
-#define REFUSED(...)                                                    \
-	do {                                                            \
-		struct apptap_options o = good;                         \
-		__VA_ARGS__;                                            \
-		assert_int_equal(plan_of(&o, &plan), -EINVAL);          \
-		assert_true(!plan.output && !plan.agent); /* no leak */ \
+#define REFUSED(...)                                                      \
+	do {                                                              \
+		struct apptap_options o = good;                           \
+		__VA_ARGS__;                                              \
+		assert_int_equal(plan_of(&o, &plan), -EINVAL);            \
+		assert_true(!plan.output && !plan.command); /* no leak */ \
 	} while (0)
 	REFUSED(o.size = 0);
 	REFUSED(o.size = sizeof(size_t)); /* a pointer's size, as a mistake would have it */
@@ -179,6 +181,13 @@ static void options_that_make_no_sense_are_refused(void **state)
 	REFUSED(o.output = NULL);
 	REFUSED(o.output = NULL; o.output_fd = -1);
 	REFUSED(o.sudo = 7);
+	REFUSED(o.tree = 1); /* of no PID */
+	REFUSED(o.user = NULL; o.pid = 1; o.tree = 1; o.process_only = 1);
+	REFUSED(o.android_user = "0");
+	REFUSED(o.device = ""; o.ssh = "x");
+	REFUSED(o.link = &empty);
+	REFUSED(o.user = NULL; o.command = unnamed);
+	REFUSED(o.user = NULL; o.command = command; o.ssh = "x");
 	REFUSED(o.breadth = "a name that is much too long for a breadth");
 	/* A caller that is newer than the library: fine, as long as it does not use what is new. */
 	newer.o.size = sizeof(newer);
@@ -186,6 +195,23 @@ static void options_that_make_no_sense_are_refused(void **state)
 	apptap_plan_free(&plan);
 	newer.more = 1;
 	assert_int_equal(plan_of(&newer.o, &plan), -EINVAL);
+}
+
+static void a_command_is_copied(void **state)
+{
+	char word[] = "echo";
+	const char *const argv[] = { word, "", "a b", NULL };
+	struct apptap_options o = { .size = sizeof(o), .command = argv, .output = "x" };
+	struct apptap_plan plan;
+
+	(void)state;
+	assert_int_equal(plan_of(&o, &plan), 0);
+	word[0] = 'x';
+	assert_string_equal(plan.command[0], "echo");
+	assert_string_equal(plan.command[1], "");
+	assert_string_equal(plan.command[2], "a b");
+	assert_null(plan.command[3]);
+	apptap_plan_free(&plan);
 }
 
 static void an_older_caller_is_served(void **state)
@@ -416,6 +442,7 @@ int main(void)
 		cmocka_unit_test(community_ids_are_the_published_ones),
 		cmocka_unit_test(options_become_a_start),
 		cmocka_unit_test(options_that_make_no_sense_are_refused),
+		cmocka_unit_test(a_command_is_copied),
 		cmocka_unit_test(an_older_caller_is_served),
 		cmocka_unit_test(packets_come_out_as_they_went_in),
 		cmocka_unit_test(a_packet_within_a_vlan_tells_its_own_protocol),

@@ -267,6 +267,42 @@ static void a_result_survives_the_wire(void **state)
 	free(json);
 }
 
+static void every_event_and_command_has_a_name(void **state)
+{
+	static struct apptap_wire_event ev, back;
+	static struct apptap_command cmd, again;
+	char *json;
+
+	(void)state;
+	for (int type = APPTAP_WIRE_EVENT_READY; type <= APPTAP_WIRE_EVENT_APPS; type++) {
+		int len;
+
+		memset(&ev, 0, sizeof(ev));
+		ev.type = (enum apptap_wire_event_type)type;
+		len = apptap_event_encode(&ev, &json, NULL);
+		assert_true(len > 0);
+		assert_int_equal(
+			apptap_event_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
+					    &back, NULL),
+			0);
+		assert_int_equal(back.type, type);
+		free(json);
+	}
+	for (int type = APPTAP_COMMAND_START; type <= APPTAP_COMMAND_CLOCK; type++) {
+		int len;
+
+		cmd.type = (enum apptap_command_type)type;
+		len = apptap_command_encode(&cmd, &json, NULL);
+		assert_true(len > 0);
+		assert_int_equal(
+			apptap_command_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
+					      &again, NULL),
+			0);
+		assert_int_equal(again.type, type);
+		free(json);
+	}
+}
+
 static int decode_start(const char *json)
 {
 	static struct apptap_command cmd;
@@ -343,6 +379,7 @@ int main(void)
 		cmocka_unit_test(a_start_survives_the_wire),
 		cmocka_unit_test(a_ready_survives_the_wire),
 		cmocka_unit_test(a_result_survives_the_wire),
+		cmocka_unit_test(every_event_and_command_has_a_name),
 		cmocka_unit_test(a_bad_start_is_refused_and_a_newer_one_is_not),
 		cmocka_unit_test(text_of_others_cannot_move_the_cursor),
 	};
