@@ -32,6 +32,7 @@ static __always_inline void begin(struct __sk_buff *skb, struct work *w, __u32 p
 	__u16 offset = 0;
 
 	w->pkttype = (__u8)pkttype;
+	w->is_unsure = 0;
 	w->is_ether = settings.is_ether[skb->ifindex & (APPTAP_BPF_SHAPES - 1)];
 	w->l3 = ETH_BYTES;
 	if (w->is_ether)
@@ -65,7 +66,10 @@ __noinline int is_for_us(struct __sk_buff *skb)
 		__builtin_memcpy(fib.ipv6_dst, f->laddr, 16);
 	}
 	r = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	return r < 0 || r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED;
+	/* Its answer is the same for an address of ours and for one without a route. */
+	w->is_unsure =
+		r < 0 || r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED;
+	return w->is_unsure;
 }
 
 static __always_inline void tuple_of(const struct apptap_bpf_flow *f, struct bpf_sock_tuple *t)

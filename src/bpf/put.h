@@ -26,6 +26,7 @@ static __always_inline void fill(struct __sk_buff *skb, const struct work *w, __
 	r->kind = w->kind;
 	r->pkttype = w->pkttype;
 	r->is_ours = w->owner.is_ours;
+	r->is_unsure = w->is_unsure;
 	r->flow = w->flow;
 	if (w->is_ether && bpf_skb_load_bytes(skb, ETH_ALEN, r->haddr, ETH_ALEN) == 0)
 		r->halen = ETH_ALEN;

@@ -90,6 +90,17 @@ static __always_inline int is_pending(__u64 sk)
 	return !(flags & FLAG_DEAD);
 }
 
+/* Interfaces may carry what other network namespaces send (macvlan): not what was asked for. */
+static __always_inline int is_here(__u64 sk)
+{
+	__u64 net = 0;
+
+	peek(&net, sk, layout.sock_net);
+	if (!settings.net)
+		settings.net = net; /* our own, when the tier is proven */
+	return settings.net == net;
+}
+
 /* @state: of @sk, as the program's own access to it says. */
 static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct owner *o)
 {
@@ -107,7 +118,7 @@ static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct ow
 		o->sight = SIGHT_PENDING;
 	}
 	o->uid = uid_of(sk);
-	o->is_ours = in_scope(sk, o->uid);
+	o->is_ours = in_scope(sk, o->uid) && is_here(sk);
 }
 
 /* The kernel's own raw sockets send RSTs, ICMP errors and what TIME_WAIT answers: nobody's. */

@@ -290,7 +290,7 @@ static int open_parts(struct bpf *s, const struct apptap_tier_config *cfg, struc
 		r = open_kernel(s, cfg, err);
 	if (r == 0)
 		r = apptap_bpf_reader_new(&s->reader, s->scope,
-					  apptap_bpf_kernel_settings(s->kernel), err);
+					  apptap_bpf_kernel_settings(s->kernel), s->links, err);
 	if (r == 0)
 		r = watch(s, apptap_links_fd(s->links), EPOLLIN, err);
 	if (r == 0)

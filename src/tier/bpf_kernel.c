@@ -95,6 +95,7 @@ static int lay_out(struct apptap_bpf_layout *l, struct apptap_error *err)
 		{ "sock_common", { "skc_family" }, 8, &l->sock_family },
 		{ "sock_common", { "skc_flags" }, 8, &l->sock_flags },
 		{ "sock_common", { "skc_listener" }, 8, &l->sock_listener },
+		{ "sock_common", { "skc_net" }, 8, &l->sock_net },
 		{ "sock", { "sk_uid" }, 8, &l->sock_uid },
 		{ "sock", { "sk_socket" }, 8, &l->sock_socket },
 		{ "sock", { "sk_type" }, 8, &l->sock_type },

@@ -34,6 +34,7 @@ struct waiting {
 struct apptap_bpf_reader {
 	const struct apptap_scope *scope; /* borrowed */
 	struct apptap_bpf_settings *settings; /* borrowed, shared with the programs */
+	const struct apptap_links *links; /* borrowed */
 	struct apptap_devices *devices; /* owned, like all below */
 	struct apptap_diag *diag;
 	struct apptap_bpf_doubts *doubts;
@@ -50,7 +51,8 @@ struct apptap_bpf_reader {
 };
 
 int apptap_bpf_reader_new(struct apptap_bpf_reader **out, const struct apptap_scope *scope,
-			  struct apptap_bpf_settings *settings, struct apptap_error *err)
+			  struct apptap_bpf_settings *settings, const struct apptap_links *links,
+			  struct apptap_error *err)
 {
 	struct apptap_bpf_reader *s = calloc(1, sizeof(*s));
 	int r;
@@ -59,6 +61,7 @@ int apptap_bpf_reader_new(struct apptap_bpf_reader **out, const struct apptap_sc
 		return apptap_error_set(err, ENOMEM, "allocating the reader of packets");
 	s->scope = scope;
 	s->settings = settings;
+	s->links = links;
 	s->waiting_end = &s->waiting;
 	r = apptap_devices_open(&s->devices, err);
 	if (r == 0)
@@ -243,6 +246,15 @@ static void tend_window(struct apptap_bpf_reader *s)
 	s->window_ns = 0;
 }
 
+/* A wildcard socket matches also what only passes by and will be dropped. */
+static bool is_for_us(const struct apptap_bpf_reader *s, const struct apptap_bpf_record *r)
+{
+	struct apptap_addr a;
+
+	memcpy(a.b, r->flow.laddr, sizeof(a.b));
+	return apptap_links_has_addr(s->links, &a);
+}
+
 int apptap_bpf_reader_take(struct apptap_bpf_reader *s, const struct apptap_bpf_item *item)
 {
 	struct apptap_packet pkt;
@@ -254,6 +266,8 @@ int apptap_bpf_reader_take(struct apptap_bpf_reader *s, const struct apptap_bpf_
 	}
 	s->n.seen++;
 	to_packet(s, item, &pkt);
+	if (item->rec.is_unsure && !is_for_us(s, &item->rec))
+		return leave_out(s, APPTAP_BPF_ANSWER_FOREIGN);
 	switch (item->rec.kind) {
 	case APPTAP_BPF_OURS:
 		return take_certain(s, &pkt);

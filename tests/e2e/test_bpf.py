@@ -118,6 +118,42 @@ def test_beside_programs_of_others(lab):
         tc("qdisc", "del", "dev", "veth0", "clsact")
 
 
+LISTENS = """
+import os, socket
+os.setuid(%d)
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(("::", %d)); print("here", flush=True)
+while True: s.recv(100)
+"""
+SENDS = """
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for i in range(20):
+    for to in ("10.77.0.1", "10.99.0.1"): s.sendto(b"x" * 20, (to, %d))
+"""
+
+
+@pytest.mark.parametrize("forwards", ["0", "1"])
+def test_what_passes_by(lab, forwards):
+    """A socket of the app's takes its port at any address: not what is for other machines."""
+    port = truth.APP_PORTS[-1]
+    def run(role, *argv):
+        subprocess.run([*lab.inside(role), *argv], check=True)
+    run("srv", "ip", "route", "replace", "10.99.0.0/16", "via", "10.77.0.1")
+    run("app", "sysctl", "-qw", f"net.ipv4.ip_forward={forwards}")
+    try:
+        server = lab.program("app", sys.executable, "-c", LISTENS % (truth.APP_UID, port))
+        server.line()
+        tool = lab.apptap(tier="bpf").wait_ready()
+        run("srv", sys.executable, "-c", SENDS % port)
+        assert tool.stop() == 0, tool.talk
+    finally:
+        run("app", "sysctl", "-qw", "net.ipv4.ip_forward=0")
+        run("srv", "ip", "route", "del", "10.99.0.0/16")
+    found = [p for _, p in truth.packets(truth.to_pcap(tool.path, lab.file("ours.pcap")))
+             if port in truth.ports(p)]
+    assert [p[16:20] for p in found] == [bytes([10, 77, 0, 1])] * 20
+
+
 def test_an_interface_that_comes_later(lab):
     """Its packets are captured too: they carry its name."""
     def ip(*args):
