@@ -387,7 +387,7 @@ int leave(struct __sk_buff *skb)
 			number = as_number(sk);
 		/* Most strangers' packets end here. */
 		if (number && state != STATE_NEW_SYN_RECV && skb->ifindex != LOOPBACK_IFINDEX &&
-		    !is_marked(port) && !in_scope(number, uid_of(number)))
+		    !is_marked(port) && is_strangers(number))
 			return NEXT;
 	}
 	w = work_of();

@@ -78,6 +78,16 @@ __noinline int in_scope(__u64 sk, __u32 uid)
 	return 0;
 }
 
+/* The same where it is asked of every packet: mostly there is one user. */
+static __always_inline int is_strangers(__u64 sk)
+{
+	__u32 uid = uid_of(sk);
+
+	if (settings.uid_count == 1 && !settings.cgroup_count)
+		return uid != settings.uids[0];
+	return !in_scope(sk, uid);
+}
+
 /* Nobody has it as a file, and nobody had: a connection that still waits to be accepted. */
 static __always_inline int is_pending(__u64 sk)
 {
