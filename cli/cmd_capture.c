@@ -132,7 +132,9 @@ static bool pass_signal(struct command *c, const struct signalfd_siginfo *info)
 	if (!c->job.pid)
 		return false;
 	if (info->ssi_signo == SIGCHLD) {
-		apptap_job_reap(&c->job);
+		/* Without a cgroup nobody else can tell when it is over. */
+		if (apptap_job_reap(&c->job) && c->run.outcome.ready.process_count)
+			apptap_run_stop(&c->run);
 		return true;
 	}
 	if (c->job.ended)

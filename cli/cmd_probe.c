@@ -23,7 +23,12 @@ static void print(const struct apptap_event_probe *p)
 		       p->tiers[i].works ? p->tiers[i].gist : p->tiers[i].reason);
 		if (!p->tiers[i].works && p->tiers[i].hint[0])
 			printf("%-15s try: %s\n", "", p->tiers[i].hint);
+		if (p->tiers[i].features[0])
+			printf("%-15s %s\n", "", p->tiers[i].features);
 	}
+	for (uint32_t i = 0; i < p->tier_count; i++)
+		if (p->tiers[i].chosen)
+			printf("--tier auto takes %s here\n", p->tiers[i].name);
 }
 
 int apptap_cmd_probe(struct apptap_options *o, struct apptap_error *err)

@@ -87,6 +87,7 @@ int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 	const struct apptap_start *start = &r->options->start;
 	const struct apptap_outcome *got = r->outcome;
 	json_t *o = json_object(), *uids = json_array(), *cgroups = json_array();
+	json_t *processes = json_array();
 	json_t *warnings = json_array();
 	auto_free char *most = NULL;
 
@@ -98,12 +99,19 @@ int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 		json_array_append_new(cgroups, json_pack("{s:o,s:o}", "path",
 							 text(got->ready.cgroups[i].path), "why",
 							 text(got->ready.cgroups[i].why)));
+	for (uint32_t i = 0; i < got->ready.process_count; i++)
+		json_array_append_new(processes,
+				      json_pack("{s:o,s:b,s:o}", "pid",
+						number(got->ready.processes[i].pid), "tree",
+						got->ready.processes[i].tree, "why",
+						text(got->ready.processes[i].why)));
 	for (size_t i = 0; i < got->warning_count; i++)
 		json_array_append_new(warnings, text(got->warnings[i]));
 	json_object_set_new(o, "apptap", json_string(APPTAP_VERSION));
 	json_object_set_new(o, "tier", got->is_ready ? text(got->ready.tier) : json_null());
 	json_object_set_new(o, "uids", uids);
 	json_object_set_new(o, "cgroups", cgroups);
+	json_object_set_new(o, "processes", processes);
 	json_object_set_new(o, "netns", got->ready.netns[0] ? text(got->ready.netns) : json_null());
 	json_object_set_new(o, "whole_device", json_boolean(start->whole_device));
 	json_object_set_new(o, "path", text(r->options->output));
@@ -131,6 +139,21 @@ int apptap_jsonout_result(const struct apptap_result *r, FILE *to)
 	return fputs("]}\n", to) == EOF || fflush(to) == EOF ? -errno : 0;
 }
 
+/* "root=yes owner=no" as an object of true, false, and null for unknown. */
+static json_t *features(const char *p)
+{
+	json_t *object = json_object();
+	char name[64], value[16];
+	int len;
+
+	for (; sscanf(p, " %63[^= ]=%15s%n", name, value, &len) == 2; p += len)
+		json_object_set_new(object, name,
+				    strcmp(value, "unknown") == 0
+					    ? json_null()
+					    : json_boolean(strcmp(value, "yes") == 0));
+	return object;
+}
+
 int apptap_jsonout_probe(const struct apptap_event_probe *p, FILE *to)
 {
 	json_t *tiers = json_array();
@@ -138,8 +161,10 @@ int apptap_jsonout_probe(const struct apptap_event_probe *p, FILE *to)
 	for (uint32_t i = 0; i < p->tier_count; i++)
 		json_array_append_new(
 			tiers,
-			json_pack("{s:o,s:o,s:b,s:o,s:o}", "name", text(p->tiers[i].name), "gist",
-				  text(p->tiers[i].gist), "works", p->tiers[i].works, "reason",
+			json_pack("{s:o,s:o,s:b,s:b,s:o,s:o,s:o}", "name", text(p->tiers[i].name),
+				  "gist", text(p->tiers[i].gist), "works", p->tiers[i].works,
+				  "chosen", p->tiers[i].chosen, "features",
+				  features(p->tiers[i].features), "reason",
 				  p->tiers[i].works ? json_null() : text(p->tiers[i].reason),
 				  "hint",
 				  p->tiers[i].hint[0] ? text(p->tiers[i].hint) : json_null()));

@@ -3,11 +3,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "agent/agent.h"
 #include "agent/spool.h"
 #include "cmd.h"
 #include "terminal.h"
+#include "tier/guardian.h"
 
 /* With one of them closed, the next file opened would take its place and be written into. */
 static void ensure_standard_descriptors(void)
@@ -52,6 +54,8 @@ int main(int argc, char **argv)
 	int code;
 
 	ensure_standard_descriptors();
+	if (argc == 5 && strcmp(argv[1], "--guardian") == 0)
+		return apptap_guardian_main(argv[2], argv[3], argv[4]);
 	signal(SIGPIPE, SIG_IGN);
 	if (apptap_options_parse(&options, argc, argv, &err) < 0)
 		code = APPTAP_EXIT_USAGE;

@@ -56,6 +56,26 @@ static int copy(char *dst, size_t size, const char *arg, const char *what, struc
 	return 0;
 }
 
+/* An option without a value that sets one flag. */
+#define TAKE_FLAG(name, member)                                                              \
+	static int name(struct apptap_options *o, const char *arg, struct apptap_error *err) \
+	{                                                                                    \
+		(void)arg;                                                                   \
+		(void)err;                                                                   \
+		o->member = true;                                                            \
+		return 0;                                                                    \
+	}
+
+TAKE_FLAG(take_tree, start.tree)
+TAKE_FLAG(take_whole, start.whole_device)
+TAKE_FLAG(take_local, local)
+TAKE_FLAG(take_keep_agent, keep_agent)
+TAKE_FLAG(take_plain, start.plain)
+TAKE_FLAG(take_nano, nano)
+TAKE_FLAG(take_json, json)
+TAKE_FLAG(take_quiet, quiet)
+TAKE_FLAG(take_verbose, verbose)
+
 static int take_uid(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	const char *p = arg;
@@ -85,17 +105,26 @@ static int take_target(struct apptap_options *o, const char *arg, struct apptap_
 	return copy(o->start.name, sizeof(o->start.name), arg, "the target's name", err);
 }
 
+static int take_pid(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	uint64_t pid;
+
+	if (!parse_number(arg, strlen(arg), INT32_MAX, &pid) || !pid)
+		return usage(err, "see ps; a process can be named by its name too",
+			     "'%s' is no process ID", arg);
+	return take_target(o, arg, err);
+}
+
+static int take_scope(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	if (strcmp(arg, "uid") != 0 && strcmp(arg, "process") != 0)
+		return usage(err, "--scope uid or --scope process", "no scope is called '%s'", arg);
+	return copy(o->start.scope, sizeof(o->start.scope), arg, "the scope", err);
+}
+
 static int take_user(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	return copy(o->start.user, sizeof(o->start.user), arg, "the user's name", err);
-}
-
-static int take_whole(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->start.whole_device = true;
-	return 0;
 }
 
 static int take_cgroup(struct apptap_options *o, const char *arg, struct apptap_error *err)
@@ -111,14 +140,6 @@ static int take_unit(struct apptap_options *o, const char *arg, struct apptap_er
 static int take_container(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	return copy(o->start.container, sizeof(o->start.container), arg, "the container's id", err);
-}
-
-static int take_local(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->local = true;
-	return 0;
 }
 
 static int take_device(struct apptap_options *o, const char *arg, struct apptap_error *err)
@@ -146,14 +167,6 @@ static int take_android_user(struct apptap_options *o, const char *arg, struct a
 	return copy(o->start.android_user, sizeof(o->start.android_user), arg, "the user", err);
 }
 
-static int take_keep_agent(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->keep_agent = true;
-	return 0;
-}
-
 static int take_output(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	if (!arg[0])
@@ -170,24 +183,9 @@ static int take_format(struct apptap_options *o, const char *arg, struct apptap_
 	return copy(o->start.format, sizeof(o->start.format), arg, "the format", err);
 }
 
-static int take_plain(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->start.plain = true;
-	return 0;
-}
-
-static int take_nano(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->nano = true;
-	return 0;
-}
-
 static int take_tier(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
+<<<<<<< HEAD
 	/* It is being built: those who build it say so, nobody else meets it. */
 	if (strcmp(arg, "nflog") == 0 && !secure_getenv("APPTAP_UNFINISHED"))
 		return usage(err, "--tier auto, bpf or sockdiag", "the tier '%s' is not there yet",
@@ -195,6 +193,17 @@ static int take_tier(struct apptap_options *o, const char *arg, struct apptap_er
 	if (strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0 && strcmp(arg, "bpf") != 0 &&
 	    strcmp(arg, "nflog") != 0)
 		return usage(err, "--tier auto, bpf or sockdiag", "no tier is called '%s'", arg);
+=======
+	bool unfinished = strcmp(arg, "bpf") == 0;
+
+	/* It is being built: those who build it say so, nobody else meets it. */
+	if (unfinished && !secure_getenv("APPTAP_UNFINISHED"))
+		return usage(err, "--tier auto or --tier sockdiag",
+			     "the tier '%s' is not there yet", arg);
+	if (!unfinished && strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0 &&
+	    strcmp(arg, "nflog") != 0)
+		return usage(err, "--tier auto, sockdiag or nflog", "no tier is called '%s'", arg);
+>>>>>>> main
 	return copy(o->start.tier, sizeof(o->start.tier), arg, "the tier", err);
 }
 
@@ -202,13 +211,10 @@ static int take_nflog_group(struct apptap_options *o, const char *arg, struct ap
 {
 	uint64_t group;
 
-	if (!parse_number(arg, strlen(arg), UINT16_MAX, &group))
-		return usage(err, "a number from 0 to 65535", "'%s' is no NFLOG group", arg);
+	if (!parse_number(arg, strlen(arg), UINT16_MAX, &group) || !group)
+		return usage(err, "a number from 1 to 65535", "'%s' is no NFLOG group", arg);
 	o->start.nflog_group = (uint32_t)group;
-	if (secure_getenv("APPTAP_UNFINISHED"))
-		return 0;
-	return usage(err, "leave --nflog-group away", "%s",
-		     "the tier 'nflog', which --nflog-group is for, is not there yet");
+	return 0;
 }
 
 static int take_breadth(struct apptap_options *o, const char *arg, struct apptap_error *err)
@@ -314,30 +320,6 @@ static int take_cleanup(struct apptap_options *o, const char *arg, struct apptap
 	return 0;
 }
 
-static int take_json(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->json = true;
-	return 0;
-}
-
-static int take_quiet(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->quiet = true;
-	return 0;
-}
-
-static int take_verbose(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->verbose = true;
-	return 0;
-}
-
 static int take_help(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	(void)arg;
@@ -381,6 +363,9 @@ static int take_agent_once(struct apptap_options *o, const char *arg, struct app
 /* clang-format off */
 static const struct row rows[] = {
 	{ NULL, 0, NULL, "Whose traffic (TARGET: a package, a process name or a PID)", NULL },
+	{ "pid", 0, "N", "this process: its user's traffic, as with TARGET", take_pid },
+	{ "scope", 0, "NAME", "of a PID: uid (default), or process: its own alone", take_scope },
+	{ "tree", 0, NULL, "of a PID: its own and its descendants' alone", take_tree },
 	{ "uid", 0, "UID[,UID]", "these user IDs; may be repeated", take_uid },
 	{ "user", 0, "NAME", "this user", take_user },
 	{ "unit", 0, "NAME", "this service (or other unit) of systemd", take_unit },
@@ -421,7 +406,8 @@ static const struct row rows[] = {
 	{ "agent", 0, NULL, NULL, take_agent },
 	{ "agent-once", 0, NULL, NULL, take_agent_once },
 	{ "agent-spool", 0, NULL, NULL, take_agent_spool },
-	{ "nflog-group", 0, "N", NULL, take_nflog_group },
+	{ "nflog-group", 0, "N", "NFLOG group (default: 30, or the next that is free)",
+	  take_nflog_group },
 };
 /* clang-format on */
 
@@ -501,6 +487,13 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 			err,
 			"give one of TARGET, --uid, --user, --unit, --container, --cgroup, -- COMMAND",
 			"%s", "the target is named in more than one way");
+	if ((s->tree || strcmp(s->scope, "process") == 0) &&
+	    (!s->name[0] || strspn(s->name, "0123456789") != strlen(s->name)))
+		return usage(err, "name the process by --pid N", "%s",
+			     "--tree and --scope process are for a PID");
+	if (s->tree && strcmp(s->scope, "uid") == 0)
+		return usage(err, "give one of them", "%s",
+			     "--tree and --scope uid contradict each other");
 	if (!o->output)
 		return usage(err, "give -o FILE, or -o - for stdout", "%s",
 			     "it is not said where the capture goes");

@@ -117,19 +117,6 @@ static int run(void *arg, const char *const *argv, int timeout_ms, struct apptap
 	return r;
 }
 
-static int start(void *arg, const char *const *argv, struct apptap_error *err)
-{
-	char *args[ARGS_MAX];
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	pid_t pid;
-	int r;
-
-	join(args, arg, argv);
-	r = launch(&pid, args, null, null, err);
-	close(null);
-	return r;
-}
-
 /* A file goes there as the stdin of a command; and back as the stdout of one. */
 static int copy(void *arg, const char *const *argv, const char *local, int flags,
 		struct apptap_error *err)
@@ -217,7 +204,6 @@ int main(int argc, char **argv)
 	link.size = sizeof(link);
 	link.name = "my transport";
 	link.run = run;
-	link.start = start;
 	link.push = push;
 	link.pull = pull;
 	link.is_root = is_root;

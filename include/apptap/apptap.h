@@ -266,15 +266,15 @@ struct apptap_answer; /* what a command of a transport came to, as far as it was
  * @name:	For the user: "adb", "my link"
  * @run:	Runs a command to its end, without input, and tells what it wrote and came to with
  *		apptap_answer_output() and apptap_answer_status()
- * @start:	Starts a command that goes on when this returns; its input and output are not wanted
  * @push:	Copies a file of this machine there, with the rights of whoever connects
  * @pull:	Copies a file from there
  * @is_root:	1 commands run as root, 0 they do not
  * @platform:	"android" or "linux". NULL, or no function: it is found out
  * @stream:	Starts a command whose stdin and stdout come back as descriptors that end when the
- *		other side does; err_fd is its stderr, nonblocking, or -1. The library closes them,
- *and waits for pid where it is above 0. NULL: there is no such thing; the agent then writes on the
- *target, and its file is pulled at the end (no live packets)
+ *		other side does; err_fd is its stderr, nonblocking, or -1. The library closes
+ *		them, and waits for pid where it is above 0. NULL: there is no such thing; the
+ *		agent then goes to the background by itself and writes on the target, run() carries
+ *		the talk to and fro, and the file is pulled at the end
  *
  * A command is a list of arguments ended by NULL: data, which the transport quotes for whatever
  * shell it passes. It runs with root's rights: the transport elevates it. All run in the session's
@@ -286,7 +286,6 @@ struct apptap_link {
 	const char *name;
 	int (*run)(void *arg, const char *const *argv, int timeout_ms, struct apptap_answer *answer,
 		   struct apptap_error *err);
-	int (*start)(void *arg, const char *const *argv, struct apptap_error *err);
 	int (*push)(void *arg, const char *local, const char *remote, struct apptap_error *err);
 	int (*pull)(void *arg, const char *remote, const char *local, struct apptap_error *err);
 	int (*is_root)(void *arg, struct apptap_error *err);

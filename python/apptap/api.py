@@ -74,13 +74,6 @@ def _where(executor: Executor, keep: list[Any]) -> dict[str, Any]:
     return {"link": c.pointer(link.table), **more}
 
 
-def _close(keep: list[Any]) -> None:
-    for item in keep:
-        if isinstance(item, Link):
-            item.close()
-    keep.clear()
-
-
 def _tier(name: str) -> Any:
     """A library newer than this package may have others: then its plain name."""
     try:
@@ -259,7 +252,7 @@ class CaptureSession:
             native.library().apptap_session_free(handle)
         finally:
             self._end()
-            _close(self._keep)
+            self._keep.clear()
 
     def __enter__(self) -> CaptureSession:
         return self
@@ -457,7 +450,6 @@ def probe(executor: Executor) -> list[TierStatus]:
                 for t in (tiers.tiers[i] for i in range(tiers.tier_count))]
     finally:
         native.library().apptap_tier_list_free(found)
-        _close(keep)
 
 
 def list_apps(executor: Executor) -> list[App]:
@@ -471,7 +463,6 @@ def list_apps(executor: Executor) -> list[App]:
                 for i in range(apps.app_count)]
     finally:
         native.library().apptap_app_list_free(found)
-        _close(keep)
 
 
 def cleanup(executor: Executor) -> Cleaned:
@@ -479,8 +470,5 @@ def cleanup(executor: Executor) -> Cleaned:
     keep: list[Any] = []
     options, out = native.Options(**_where(executor, keep)), native.Cleaned()
     out.size = c.sizeof(out)
-    try:
-        native.call("apptap_cleanup", c.byref(options), c.byref(out))
-    finally:
-        _close(keep)
+    native.call("apptap_cleanup", c.byref(options), c.byref(out))
     return Cleaned(out.processes_checked, out.agents_ended, out.agents_live, out.files_removed)

@@ -15,17 +15,16 @@ class Link:
     """@executor behind the C functions that the library calls; must live as long as its session.
 
     What `shell(background=True)` returns has no stdin to speak of, so there is no `stream` here: the
-    agent writes on the target, and its file is pulled at the end.
+    agent goes to the background by itself, and its file is pulled at the end.
     """
 
     def __init__(self, executor: Executor) -> None:
         self.executor = executor
-        self.background: list[Any] = []  # a Popen that is dropped complains
         self.platform = c.create_string_buffer(str(executor.platform).encode())
         self.table = native.Link(
             size=c.sizeof(native.Link), name=type(executor).__name__.encode(),
-            run=native.RUN_FN(self._run), start=native.START_FN(self._start),
-            push=native.COPY_FN(self._push), pull=native.COPY_FN(self._pull),
+            run=native.RUN_FN(self._run), push=native.COPY_FN(self._push),
+            pull=native.COPY_FN(self._pull),
             is_root=native.IS_ROOT_FN(self._is_root),
             platform=native.PLATFORM_FN(lambda _arg: c.addressof(self.platform)))
 
@@ -66,13 +65,6 @@ class Link:
 
         return self._guard(err, do)
 
-    def _start(self, _arg: Any, argv: Any, err: Any) -> int:
-        def do() -> int:
-            self.background.append(self.executor.shell(*self._argv(argv), background=True))
-            return 0
-
-        return self._guard(err, do)
-
     def _copy(self, method: Callable[[str, str], Any], source: bytes, target: bytes, err: Any) -> int:
         def do() -> int:
             done = method(source.decode("utf-8", "surrogateescape"),
@@ -92,14 +84,3 @@ class Link:
 
     def _is_root(self, _arg: Any, err: Any) -> int:
         return self._guard(err, lambda: int(bool(self.executor.is_rooted)))
-
-    def close(self) -> None:
-        """Ends what still runs in the background here; the agents have ended by themselves."""
-        for process in self.background:
-            try:
-                if process.poll() is None:
-                    process.terminate()
-                process.wait(5)
-            except Exception:  # what a caller's object raises is no news at the end
-                pass
-        self.background.clear()

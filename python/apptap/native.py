@@ -65,7 +65,6 @@ EVENT_FN = c.CFUNCTYPE(None, c.c_void_p, c.POINTER(Event))
 ARGV = c.POINTER(c.c_char_p)
 ERR = c.POINTER(Error)
 RUN_FN = c.CFUNCTYPE(c.c_int, c.c_void_p, ARGV, c.c_int, c.c_void_p, ERR)
-START_FN = c.CFUNCTYPE(c.c_int, c.c_void_p, ARGV, ERR)
 COPY_FN = c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_char_p, ERR)
 IS_ROOT_FN = c.CFUNCTYPE(c.c_int, c.c_void_p, ERR)
 PLATFORM_FN = c.CFUNCTYPE(c.c_void_p, c.c_void_p)
@@ -73,7 +72,7 @@ PLATFORM_FN = c.CFUNCTYPE(c.c_void_p, c.c_void_p)
 
 class Link(c.Structure):
     _fields_ = [
-        ("size", c.c_size_t), ("name", c.c_char_p), ("run", RUN_FN), ("start", START_FN),
+        ("size", c.c_size_t), ("name", c.c_char_p), ("run", RUN_FN),
         ("push", COPY_FN), ("pull", COPY_FN), ("is_root", IS_ROOT_FN), ("platform", PLATFORM_FN),
         ("stream", c.c_void_p),
     ]

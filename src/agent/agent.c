@@ -151,6 +151,7 @@ static void describe_system(char *buf, size_t size)
 static void probe(struct agent *a)
 {
 	struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_PROBE };
+	bool chosen = false;
 	uint32_t n = 0;
 
 	describe_system(ev.probe.system, sizeof(ev.probe.system));
@@ -167,6 +168,10 @@ static void probe(struct agent *a)
 			snprintf(t->reason, sizeof(t->reason), "%s", err.msg);
 			snprintf(t->hint, sizeof(t->hint), "%s", err.hint);
 		}
+		if (ops->features)
+			snprintf(t->features, sizeof(t->features), "%s", ops->features());
+		t->chosen = t->works && !ops->by_name && !chosen;
+		chosen |= t->chosen;
 	}
 	ev.probe.tier_count = n;
 	apptap_report_event(a->wire_fd, &ev);

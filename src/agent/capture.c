@@ -383,8 +383,8 @@ static void watch_app(struct apptap_capture *c)
 	if (!apptap_scope_watch_event(c->target.watch))
 		return;
 	snprintf(text, sizeof(text),
-		 "process %d has ended; the capture of its UID goes on until it is stopped",
-		 (int)c->target.pid);
+		 "process %d has ended; the capture%s goes on until it is stopped",
+		 (int)c->target.pid, c->target.scope.process_count ? "" : " of its UID");
 	warn(c, text);
 	c->pid_ended = true;
 }

@@ -86,21 +86,29 @@ static bool is_agent(pid_t pid, const char *own_exe)
 	       strcmp(second, "--agent-spool") != 0;
 }
 
-/* Whether the other end of its stdin has been closed, and it does not act on it. */
-static bool has_lost_stdin(pid_t pid)
+enum stdin_state { STDIN_UNKNOWN, STDIN_HELD, STDIN_LOST };
+
+/* Whether somebody still holds the other end of its stdin; it ends by itself when nobody does. */
+static enum stdin_state look_at_stdin(pid_t pid)
 {
 	auto_close int process = (int)syscall(SYS_pidfd_open, pid, 0);
 	auto_close int fd = process < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, process, 0, 0);
 	struct pollfd p = { .fd = fd, .events = POLLRDHUP };
 
-	return fd >= 0 && poll(&p, 1, 0) > 0 && p.revents & (POLLHUP | POLLRDHUP | POLLERR);
+	if (fd < 0 || poll(&p, 1, 0) < 0)
+		return STDIN_UNKNOWN;
+	return p.revents & (POLLHUP | POLLRDHUP | POLLERR) ? STDIN_LOST : STDIN_HELD;
 }
 
-/* The host, or what carries its link: an agent whose parent is neither was left to init. */
+/*
+ * The host may be any program, by the library. Where the kernel is too old to look at the agent's
+ * stdin (before 5.6), host and what carries its link are known by their names.
+ */
 static bool has_host(pid_t pid, const char *own_exe)
 {
 	static const char *const carriers[] = { "sudo", "su",	"sh",	"mksh",	 "dash",
 						"bash", "adbd", "sshd", "toybox" };
+	enum stdin_state held = look_at_stdin(pid);
 	char stat[1024], exe[256];
 	const char *p;
 	char state;
@@ -111,8 +119,10 @@ static bool has_host(pid_t pid, const char *own_exe)
 	p = strrchr(stat, ')'); /* the name before it may hold anything */
 	if (!p || sscanf(p + 1, " %c %d", &state, &parent) != 2)
 		return true;
-	if (has_lost_stdin(pid) || parent == 1 || !read_exe(parent, exe, sizeof(exe)))
+	if (held == STDIN_LOST || parent == 1 || !read_exe(parent, exe, sizeof(exe)))
 		return false;
+	if (held == STDIN_HELD)
+		return true;
 	for (size_t i = 0; i < ARRAY_SIZE(carriers); i++)
 		if (strncmp(exe, carriers[i], strlen(carriers[i])) == 0)
 			return true;

@@ -110,7 +110,7 @@ static int cgroup_of(int dir, char *path, size_t size)
 	if (path[1])
 		memmove(path, path + 1, strlen(path));
 	else
-		strcpy(path, ".");
+		memcpy(path, ".", sizeof("."));
 	return 0;
 }
 
@@ -293,7 +293,7 @@ static int make_group(struct apptap_command_group *g, pid_t pid, struct apptap_e
 		return apptap_error_set(err, errno, "choosing a name for a cgroup");
 	snprintf(name, sizeof(name), "apptap-%d-%08x", (int)getpid(), number);
 	if (g->parent[0] == '.')
-		strcpy(g->path, name);
+		memcpy(g->path, name, sizeof(name));
 	else if ((size_t)snprintf(g->path, sizeof(g->path), "%s/%s", g->parent, name) >=
 		 sizeof(g->path))
 		return apptap_error_set(err, ENAMETOOLONG, "making a cgroup");

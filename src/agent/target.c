@@ -7,6 +7,7 @@
 #include "agent/netns.h"
 #include "scope/android.h"
 #include "scope/cgroup.h"
+#include "scope/family.h"
 #include "scope/resolver.h"
 
 /* What all the steps need. */
@@ -72,7 +73,10 @@ static int take_command(const struct search *s, struct apptap_error *err)
 
 	if (r == 0 || r == -EPERM || r == -ESRCH)
 		return r;
-	snprintf(text, sizeof(text), "%s: the command's processes are followed instead", err->msg);
+	snprintf(text, sizeof(text),
+		 "%.300s: its processes are followed instead, and the capture ends with the "
+		 "command itself",
+		 err->msg);
 	s->warn(s->warn_arg, text);
 	return apptap_scope_add_process(&s->t->scope, pid, true, err, "command");
 }
@@ -110,6 +114,8 @@ static int find_scope(const struct search *s, struct apptap_target *target,
 					 err);
 	if (r == 0 && (s->cmd->tree || strcmp(s->cmd->scope, "process") == 0))
 		r = take_process(s, err);
+	if (s->cmd->tree || s->cmd->command_pid)
+		apptap_family_prepare(); /* before we leave this namespace */
 	if (r == 0)
 		r = enter(s, err);
 	target->breadth = wanted;

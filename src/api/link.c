@@ -12,6 +12,7 @@ struct apptap_answer {
 };
 
 struct transport {
+	struct apptap_link_ops ops; /* what the rooms below call; its name is the caller's */
 	struct apptap_link link; /* of this library's size */
 	void *arg; /* borrowed */
 };
@@ -65,13 +66,6 @@ static int link_run(void *arg, const char *const *argv, int timeout_ms, struct a
 	return checked(t, r, "running a command", err);
 }
 
-static int link_start(void *arg, const char *const *argv, struct apptap_error *err)
-{
-	const struct transport *t = arg;
-
-	return checked(t, t->link.start(t->arg, argv, err), "starting a command", err);
-}
-
 static int link_push(void *arg, const char *local, const char *remote, struct apptap_error *err)
 {
 	const struct transport *t = arg;
@@ -119,20 +113,11 @@ static void link_free(void *arg)
 	free(arg);
 }
 
-#define COMMON_OPS                                                                          \
-	.size = sizeof(struct apptap_link_ops), .name = "the link", .run = link_run,        \
-	.start = link_start, .push = link_push, .pull = link_pull, .is_root = link_is_root, \
-	.platform = link_platform, .free = link_free
-
-static const struct apptap_link_ops streaming = { COMMON_OPS, .stream = link_stream };
-static const struct apptap_link_ops spooling = { COMMON_OPS };
-
 int apptap_link_check(const struct apptap_link *link, struct apptap_error *err)
 {
 	if (link->size < offsetof(struct apptap_link, platform))
 		return apptap_error_say(err, EINVAL, "link.size is not sizeof(struct apptap_link)");
-	if (!link->name || !link->run || !link->start || !link->push || !link->pull ||
-	    !link->is_root)
+	if (!link->name || !link->run || !link->push || !link->pull || !link->is_root)
 		return apptap_error_say(err, EINVAL, "the link has no name, or lacks a function");
 	return 0;
 }
@@ -146,6 +131,16 @@ int apptap_link_executor(struct apptap_executor **out, const struct apptap_link 
 		return apptap_error_set(err, ENOMEM, "reaching another machine");
 	memcpy(&t->link, link, MIN(link->size, sizeof(t->link)));
 	t->arg = arg;
-	return apptap_executor_remote_new(out, t->link.stream ? &streaming : &spooling, t, cfg,
-					  err);
+	t->ops = (struct apptap_link_ops){
+		.size = sizeof(t->ops),
+		.name = t->link.name,
+		.run = link_run,
+		.push = link_push,
+		.pull = link_pull,
+		.is_root = link_is_root,
+		.platform = link_platform,
+		.stream = t->link.stream ? link_stream : NULL,
+		.free = link_free,
+	};
+	return apptap_executor_remote_new(out, &t->ops, t, cfg, err);
 }

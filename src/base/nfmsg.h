@@ -5,7 +5,7 @@
 #include "base/netlink.h"
 #include "base/view.h"
 
-#define APPTAP_NFMSG_BYTES 32768
+#define APPTAP_NFMSG_BYTES 65536
 #define APPTAP_NFMSG_MAX 128 /* messages */
 
 /* What goes out in one send; too much of it is noticed when it is sent, not before. */

@@ -208,60 +208,72 @@ int apptap_cgroup_path(const struct apptap_cgroup_root *root, int fd, char *path
 	return 0;
 }
 
+/* One folder that is being read, and how long its path is. */
+struct open_folder {
+	DIR *dir; /* owned */
+	size_t len;
+};
+
 struct walk {
-	apptap_cgroup_each each;
-	void *arg;
-	size_t left; /* folders that may still be looked at */
+	struct open_folder folders[WALK_DEPTH];
+	size_t depth; /* how many of them are open */
 	char path[APPTAP_CGROUP_PATH_SIZE];
 };
 
-static int walk_folder(struct walk *w, int fd, size_t len, int depth);
-
-static int walk_entry(struct walk *w, int dir, const char *name, size_t len, int depth)
+/* Takes @fd. Where there is no more depth, or it is gone meanwhile, it is passed over. */
+static void enter_folder(struct walk *w, int fd, size_t len)
 {
-	int n = snprintf(w->path + len, sizeof(w->path) - len, "/%s", name);
-	int fd, r;
+	DIR *dir = fd >= 0 && w->depth < WALK_DEPTH ? fdopendir(fd) : NULL;
 
-	if ((size_t)n >= sizeof(w->path) - len)
-		return 0;
-	r = w->each(w->path, name, w->arg);
-	if (r != APPTAP_CGROUP_DESCEND)
-		return r < 0 ? r : 0;
-	fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	return fd < 0 ? 0 : walk_folder(w, fd, len + (size_t)n, depth - 1); /* gone meanwhile */
+	if (dir)
+		w->folders[w->depth++] = (struct open_folder){ dir, len };
+	else if (fd >= 0)
+		close(fd);
 }
 
-/* Takes @fd. */
-static int walk_folder(struct walk *w, int fd, size_t len, int depth)
+static const char *next_folder(DIR *dir)
 {
 	const struct dirent *e;
-	DIR *d = fdopendir(fd);
-	int r = 0;
 
-	if (!d) {
-		close(fd);
-		return 0;
-	}
-	while (r == 0 && depth > 0 && w->left && (e = readdir(d))) {
-		if (e->d_type != DT_DIR || strcmp(e->d_name, ".") == 0 ||
-		    strcmp(e->d_name, "..") == 0)
-			continue;
-		w->left--;
-		r = walk_entry(w, dirfd(d), e->d_name, len, depth);
-	}
-	closedir(d);
-	return r;
+	while ((e = readdir(dir)))
+		if (e->d_type == DT_DIR && strcmp(e->d_name, ".") != 0 &&
+		    strcmp(e->d_name, "..") != 0)
+			return e->d_name;
+	return NULL;
 }
 
 int apptap_cgroup_walk(int root_fd, apptap_cgroup_each each, void *arg)
 {
 	auto_free struct walk *w = calloc(1, sizeof(*w));
-	int fd = w ? openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+	size_t left = WALK_FOLDERS;
+	int r = 0;
 
-	if (fd < 0)
-		return w ? -errno : -ENOMEM;
-	w->each = each;
-	w->arg = arg;
-	w->left = WALK_FOLDERS;
-	return walk_folder(w, fd, 0, WALK_DEPTH);
+	if (!w)
+		return -ENOMEM;
+	enter_folder(w, openat(root_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), 0);
+	while (w->depth && r >= 0 && left) {
+		const struct open_folder *f = &w->folders[w->depth - 1];
+		const char *name = next_folder(f->dir);
+		size_t room = sizeof(w->path) - f->len;
+		size_t n;
+
+		if (!name) {
+			closedir(f->dir);
+			w->depth--;
+			continue;
+		}
+		left--;
+		n = (size_t)snprintf(w->path + f->len, room, "/%s", name);
+		if (n >= room)
+			continue;
+		r = each(w->path, name, arg);
+		if (r == APPTAP_CGROUP_DESCEND)
+			enter_folder(w,
+				     openat(dirfd(f->dir), name,
+					    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC),
+				     f->len + n);
+	}
+	while (w->depth)
+		closedir(w->folders[--w->depth].dir);
+	return MIN(r, 0);
 }

@@ -64,12 +64,12 @@ struct apptap_cgroup_found {
 
 /*
  * What the user means; the folders below @root are looked through. @path: from the root, or from
- * that of the machine. @unit: without a type it is a service. @id: or the beginning of it.
- * -ESRCH: there is none (@err lists the nearest), -ENOTUNIQ: several (@err lists them).
+ * that of the machine. @name: of a unit; without a type it is a service. @id: or the beginning of
+ * it. -ESRCH: there is none (@err lists the nearest), -ENOTUNIQ: several (@err lists them).
  */
 int apptap_cgroup_find_path(const struct apptap_cgroup_root *root, const char *path,
 			    struct apptap_cgroup_found *out, struct apptap_error *err);
-int apptap_cgroup_find_unit(const struct apptap_cgroup_root *root, const char *unit,
+int apptap_cgroup_find_unit(const struct apptap_cgroup_root *root, const char *name,
 			    struct apptap_cgroup_found *out, struct apptap_error *err);
 int apptap_cgroup_find_container(const struct apptap_cgroup_root *root, const char *id,
 				 struct apptap_cgroup_found *out, struct apptap_error *err);

@@ -66,7 +66,7 @@ int apptap_cgroup_add(struct apptap_scope *out, const struct apptap_cgroup_root 
 {
 	auto_close int fd = openat(root->fd, found->path[1] ? found->path + 1 : ".",
 				   O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	uint64_t id;
+	uint64_t id = 0;
 	int r = fd < 0 ? -errno : apptap_cgroup_id(fd, &id);
 	char shown[SHOWN];
 

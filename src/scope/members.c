@@ -1,4 +1,4 @@
-/* members.c - is a socket the app's by its cgroup? Asked from any thread, without a lock */
+/* members.c - is a socket the app's by its cgroup or process? Asked from any thread */
 #include "scope/members.h"
 
 #include <dirent.h>
@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "scope/cgroup.h"
+#include "scope/family.h"
 
 /*
  * How it works. The kernel names a socket's cgroup by an id that it never gives twice, and the
@@ -19,12 +20,14 @@
 
 #define SLOTS 4096 /* a power of two */
 #define TRIES 8
+#define COOKIE_KEY (1ULL << 60)
 #define INODE_KEY (1ULL << 61) /* no cgroup's id is as large */
 #define SEARCH_NS (2 * APPTAP_NSEC_PER_MSEC)
 
 struct apptap_members {
 	struct apptap_scope_cgroup cgroups[APPTAP_SCOPE_CGROUPS_MAX]; /* a copy */
 	size_t cgroup_count;
+	struct apptap_family *family; /* owned; NULL: the scope has no processes */
 	struct apptap_cgroup_root root; /* owned */
 	_Atomic pid_t holder; /* that had the inode asked for last: most who ask do so in rows */
 	_Atomic uint64_t known[SLOTS]; /* id << 2 | member; 0: free */
@@ -47,7 +50,7 @@ int apptap_members_new(struct apptap_members **out, const struct apptap_scope *s
 	int r;
 
 	*out = NULL;
-	if (!scope->cgroup_count)
+	if (!scope->cgroup_count && !scope->process_count)
 		return 0;
 	m = calloc(1, sizeof(*m));
 	if (!m)
@@ -55,8 +58,10 @@ int apptap_members_new(struct apptap_members **out, const struct apptap_scope *s
 	memcpy(m->cgroups, scope->cgroups, sizeof(m->cgroups));
 	m->cgroup_count = scope->cgroup_count;
 	m->root.fd = -1;
-	r = apptap_cgroup_root_open(&m->root, err);
-	if (r == 0)
+	r = apptap_family_new(&m->family, scope, err);
+	if (r == 0 && scope->cgroup_count)
+		r = apptap_cgroup_root_open(&m->root, err);
+	if (r == 0 && scope->cgroup_count)
 		r = try_by_id(&m->root, err);
 	if (r < 0) {
 		apptap_members_free(m);
@@ -71,6 +76,7 @@ void apptap_members_free(struct apptap_members *m)
 	if (!m)
 		return;
 	apptap_cgroup_root_close(&m->root);
+	apptap_family_free(m->family);
 	free(m);
 }
 
@@ -126,6 +132,10 @@ bool apptap_members_process(const struct apptap_members *m, const char *pid)
 
 	if (!m)
 		return false;
+	if (m->family && apptap_family_has(m->family, (pid_t)strtol(pid, NULL, 10)))
+		return true;
+	if (!m->cgroup_count)
+		return false;
 	snprintf(file, sizeof(file), "/proc/%.10s/cgroup", pid);
 	fd = open(file, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf));
@@ -163,6 +173,41 @@ enum apptap_member apptap_members_cgroup(struct apptap_members *m, uint64_t id)
 		return (enum apptap_member)(word & 3);
 	member = find_out(m, id);
 	atomic_store_explicit(&m->known[slot], id << 2 | member, memory_order_relaxed);
+	return member;
+}
+
+bool apptap_members_by_cgroup(const struct apptap_members *m)
+{
+	return m->cgroup_count > 0;
+}
+
+bool apptap_members_by_process(const struct apptap_members *m)
+{
+	return m->family != NULL;
+}
+
+bool apptap_members_is_told(const struct apptap_members *m)
+{
+	return !m->family || apptap_family_is_told(m->family);
+}
+
+enum apptap_member apptap_members_socket(struct apptap_members *m, uint64_t cookie, uint64_t inode)
+{
+	uint64_t key = COOKIE_KEY | (cookie & (COOKIE_KEY - 1));
+	enum apptap_member member;
+	size_t slot;
+	uint64_t word = look_up(m, key, &slot);
+	int r;
+
+	if (word)
+		return (enum apptap_member)(word & 3);
+	if (!inode)
+		return APPTAP_MEMBER_UNSURE;
+	r = apptap_family_holds(m->family, inode);
+	if (r < 0)
+		return APPTAP_MEMBER_UNSURE;
+	member = r ? APPTAP_MEMBER_IN : APPTAP_MEMBER_OUT;
+	atomic_store_explicit(&m->known[slot], key << 2 | member, memory_order_relaxed);
 	return member;
 }
 
@@ -271,7 +316,7 @@ enum apptap_member apptap_members_inode(struct apptap_members *m, uint64_t inode
 	if (word)
 		return (enum apptap_member)(word & 3);
 	snprintf(h.target, sizeof(h.target), "socket:[%llu]", (unsigned long long)inode);
-	r = search(&h);
+	r = m->family && apptap_family_holds(m->family, inode) > 0 ? -EEXIST : search(&h);
 	if (r == -EEXIST) /* that stays true; who does not have it may get it yet */
 		atomic_store_explicit(&m->known[slot], key << 2 | APPTAP_MEMBER_IN,
 				      memory_order_relaxed);

@@ -1,4 +1,4 @@
-/* members.h - is a socket the app's by its cgroup? Asked from any thread, without a lock */
+/* members.h - is a socket the app's by its cgroup or process? Asked from any thread */
 #ifndef APPTAP_SCOPE_MEMBERS_H
 #define APPTAP_SCOPE_MEMBERS_H
 
@@ -13,7 +13,7 @@ enum apptap_member {
 	APPTAP_MEMBER_UNSURE, /* its cgroup was removed before anybody asked */
 };
 
-/* @scope's cgroups are copied. NULL in *@out: the scope has no cgroups. */
+/* @scope's cgroups and processes are copied. NULL in *@out: it has neither. */
 int apptap_members_new(struct apptap_members **out, const struct apptap_scope *scope,
 		       struct apptap_error *err);
 void apptap_members_free(struct apptap_members *m); /* NULL is fine */
@@ -26,8 +26,20 @@ void apptap_members_free(struct apptap_members *m); /* NULL is fine */
 enum apptap_member apptap_members_cgroup(struct apptap_members *m, uint64_t id);
 
 /*
- * The same of a socket of which only the inode is known: does a process in one of the cgroups hold
- * it? Reads their descriptors, for some milliseconds at most; UNSURE if that was not enough.
+ * Whether one of the scope's processes, or of their descendants where they count, holds the socket
+ * open. Found out when @cookie is first asked for, in some 20 us a process; that is remembered: a
+ * socket that is passed on later stays whose it was. @inode 0: it is not open, or not yet.
+ */
+enum apptap_member apptap_members_socket(struct apptap_members *m, uint64_t cookie, uint64_t inode);
+
+bool apptap_members_by_cgroup(const struct apptap_members *m);
+bool apptap_members_by_process(const struct apptap_members *m);
+bool apptap_members_is_told(const struct apptap_members *m); /* family.h */
+
+/*
+ * The same of a socket of which only the inode is known: does a process in one of the cgroups,
+ * or one of the processes, hold it? Reads their descriptors, for some milliseconds at most; UNSURE
+ * if that was not enough.
  */
 enum apptap_member apptap_members_inode(struct apptap_members *m, uint64_t inode);
 

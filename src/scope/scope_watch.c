@@ -300,7 +300,7 @@ size_t apptap_scope_watch_rescan(struct apptap_scope_watch *w, pid_t *pids, size
 	w->found_count = 0;
 	if (w->name)
 		scan(w, is_due);
-	else if (w->pid && !w->ended)
+	else if (w->pid && !w->ended && !w->scope->process_count)
 		check_user(w);
 	for (size_t i = 0; w->root.fd >= 0 && i < w->scope->cgroup_count; i++)
 		check_cgroup(w, i);

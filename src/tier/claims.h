@@ -2,6 +2,7 @@
 #ifndef APPTAP_TIER_CLAIMS_H
 #define APPTAP_TIER_CLAIMS_H
 
+#include "tier/contest.h"
 #include "tier/deaths.h"
 #include "tier/diag.h"
 #include "tier/rules.h"
@@ -18,15 +19,14 @@ enum apptap_claim {
 struct apptap_claim_case {
 	struct apptap_flow flow;
 	uint64_t number; /* of the packet, in the order of the rules' log */
-	uint64_t rx_ns; /* CLOCK_REALTIME in the kernel; 0: it was not stamped */
+	uint64_t rx_ns; /* CLOCK_REALTIME in the kernel, cut to the microsecond; 0: not stamped */
+	uint64_t since_ns; /* CLOCK_REALTIME: it came then, or later */
 	uint64_t met_ns; /* CLOCK_REALTIME here */
 	enum apptap_rule_class class;
 	bool syn;
 	bool was_taken; /* the last that sent on this flow was another owner */
-	uint64_t horizon; /* number of the last packet logged before the question's answer */
-	uint64_t cookie; /* of the app's socket there, by an earlier answer */
-	bool was_ours; /* the app had the port a moment ago */
-	uint64_t taker_closed_ns; /* and when its end was heard of; 0: not yet */
+	uint64_t holder, holder_ns; /* cookie of the socket seen at the port until then, and when */
+	bool was_ours; /* the app had it in the last seconds */
 	struct apptap_sighting found;
 };
 
@@ -38,17 +38,19 @@ int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *sco
 		      struct apptap_error *err);
 void apptap_claims_free(struct apptap_claims *c);
 
-/* A packet that is the app's for certain; or (APPTAP_RULE_TAKEN) another's on the app's flow. */
-void apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
-		       const struct apptap_dissect *d, uid_t uid, uint64_t now_ns);
+/*
+ * A packet that is the app's by the rules; or (a notice) another's. Return: OURS, FOREIGN, or WAIT:
+ * the socket table says otherwise, settle @k, which is filled.
+ */
+enum apptap_claim apptap_claims_see(struct apptap_claims *c, enum apptap_rule_class class,
+				    const struct apptap_dissect *d, uid_t uid, uint64_t since_ns,
+				    uint64_t now_ns, struct apptap_claim_case *k);
 
-/* A datagram socket on @port has closed, which stands in the deaths; heard of at @now_ns. */
-void apptap_claims_closed(struct apptap_claims *c, uint16_t port, uint64_t now_ns);
-
-/* A packet of unknown owner: asks the kernel at once, and fills @k. */
+/* A packet of unknown owner, which came at @since_ns or later: asks the kernel at once, and fills
+ * @k. */
 void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 			const struct apptap_packet *pkt, const struct apptap_dissect *d,
-			uint64_t rx_ns, struct apptap_claim_case *k);
+			uint64_t rx_ns, uint64_t since_ns, struct apptap_claim_case *k);
 
 /*
  * To be called once all has been read that was logged before the question was asked. @last: nothing
@@ -56,6 +58,16 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
  */
 enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_claim_case *k,
 				       uint64_t now_ns, bool last, uid_t *uid);
+
+/* A look through the socket table has found a datagram socket of the app's. */
+void apptap_claims_bound(struct apptap_claims *c, const struct apptap_sighting *found);
+
+/* Have the rules shown the app's packets on the flow, of this very socket? */
+bool apptap_claims_knows(const struct apptap_claims *c, const struct apptap_flow *flow,
+			 uint64_t cookie);
+
+/* Where an answer of a moment later leaves it open, @contest is asked; NULL: it has gone. */
+void apptap_claims_witness(struct apptap_claims *c, struct apptap_contest *contest);
 
 uint64_t apptap_claims_lookups(const struct apptap_claims *c);
 

@@ -79,8 +79,7 @@ static void judge_cgroup(struct apptap_members *members, const struct nlmsghdr *
 {
 	uint64_t id;
 
-	out->member = APPTAP_MEMBER_BY_UID;
-	if (!members || !find_cgroup(msg, &id))
+	if (!apptap_members_by_cgroup(members) || !find_cgroup(msg, &id))
 		return;
 	out->member = apptap_members_cgroup(members, id);
 	if (out->member == APPTAP_MEMBER_IN)
@@ -114,11 +113,27 @@ static void judge_user(const struct inet_diag_msg *d, uint8_t proto, struct appt
 	}
 }
 
+/* By whoever holds it open; one that nobody has accepted yet is its listener's until then. */
+static void judge_process(struct apptap_members *members, const struct inet_diag_msg *d,
+			  struct apptap_sighting *out)
+{
+	if (!apptap_members_by_process(members) || out->member == APPTAP_MEMBER_IN ||
+	    out->sight == APPTAP_SIGHT_PENDING || !out->cookie)
+		return;
+	out->member = apptap_members_socket(members, out->cookie, d->idiag_inode);
+	if (out->member == APPTAP_MEMBER_IN)
+		out->sight = APPTAP_SIGHT_OWNED;
+}
+
 static void judge(struct apptap_members *members, const struct nlmsghdr *msg, uint8_t proto,
 		  struct apptap_sighting *out)
 {
 	judge_user(NLMSG_DATA(msg), proto, out);
+	out->member = APPTAP_MEMBER_BY_UID;
+	if (!members)
+		return;
 	judge_cgroup(members, msg, out);
+	judge_process(members, NLMSG_DATA(msg), out);
 }
 
 struct answer {
@@ -178,7 +193,9 @@ void apptap_diag_ask(struct apptap_diag *d, const struct apptap_flow *flow, int 
 	out->flow = *flow;
 	if (lookup(d, flow, flow->rport, ifindex, &a) == 0 && flow->proto == IPPROTO_TCP) {
 		bool ownerless = a.state == TCP_SYN_RECV || a.state == SYN_RECV_NEW ||
-				 (out->sight == APPTAP_SIGHT_ORPHAN && is_unaccepted(a.state));
+				 (out->sight == APPTAP_SIGHT_ORPHAN && is_unaccepted(a.state)) ||
+				 (out->sight == APPTAP_SIGHT_PENDING && d->members &&
+				  apptap_members_by_process(d->members));
 
 		/* A request socket knows no owner; its listener does, and any stranger's port finds
 		 * it. */
@@ -446,6 +463,8 @@ int apptap_diag_tell_members(struct apptap_diag *d, struct apptap_members *m,
 	if (!d->slow && s.sight == APPTAP_SIGHT_OWNED && s.member != APPTAP_MEMBER_BY_UID)
 		return 0;
 	d->members = NULL;
+	if (d->slow)
+		return apptap_error_say(err, EOPNOTSUPP, "SOCK_DIAG does not answer here");
 	apptap_error_say(err, EOPNOTSUPP, "this kernel does not tell the cgroup of a socket");
 	apptap_error_hint(err, "it needs Linux 5.8 or later with cgroup2; or name a user: --user");
 	return -EOPNOTSUPP;

@@ -300,8 +300,9 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 		e->pending_ns = s->asked_ns;
 		e->pending_uid = s->uid;
 		e->pending_ours = is_ours(o, s);
-		e->pending_certain = s->member == APPTAP_MEMBER_IN ||
-				     (s->member == APPTAP_MEMBER_OUT && !o->scope->uid_count);
+		e->pending_certain = !o->scope->process_count &&
+				     (s->member == APPTAP_MEMBER_IN ||
+				      (s->member == APPTAP_MEMBER_OUT && !o->scope->uid_count));
 		return;
 	}
 	e = apptap_evidence_get(o, &s->flow);
@@ -318,7 +319,7 @@ void apptap_owners_see(struct apptap_owners *o, const struct apptap_sighting *s)
 	if (s->wildcard)
 		add_evidence(o, &port, &span);
 	e = apptap_evidence_get(o, &s->flow);
-	if (e->pending_ns && e->pending_uid != span.uid)
+	if (e->pending_ns && (e->pending_uid != span.uid || e->pending_ours != span.ours))
 		apptap_evidence_get(o, &port)->other_acceptor = true;
 }
 

@@ -1,5 +1,5 @@
 /*
- * marks.c - bits of the connection mark: three that nobody uses, and their end
+ * marks.c - bits of the connection mark: some that nobody uses, and their end
  *
  * How it works. A mark has 32 bits, which all rules of a machine share; which are in use is
  * gathered from the rules of nftables (iptables-nft's among them) that speak of marks, and from the
@@ -9,6 +9,7 @@
 #include "tier/marks.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nf_tables_compat.h>
@@ -19,13 +20,15 @@
 #include <sys/un.h>
 
 #include "base/nfmsg.h"
+#include "tier/ipt.h"
+#include "tier/rules.h"
 
-#define TRIPLES 9
+#define SETS (30 / APPTAP_BITS)
 #define FIRST_BIT 29 /* the highest: others begin at the low end, or take whole bytes */
 
-static uint32_t triple(unsigned nth)
+static uint32_t bits_of(unsigned nth)
 {
-	return 7U << (FIRST_BIT - 2 - 3 * nth);
+	return ((1U << APPTAP_BITS) - 1) << (FIRST_BIT + 1 - APPTAP_BITS - APPTAP_BITS * nth);
 }
 
 /* ---- what rules use ---- */
@@ -177,6 +180,25 @@ static void dump_connections(struct apptap_nfmsg *m, uint32_t bit)
 	}
 }
 
+/* Rules of iptables' own tables, where there are any: what nftables does not list. */
+static uint32_t legacy_bits(void)
+{
+	static const char *const names[] = { "/proc/net/ip_tables_names",
+					     "/proc/net/ip6_tables_names" };
+	uint32_t used = 0;
+
+	for (int i = 0; i < 2; i++) {
+		auto_close int fd = open(names[i], O_RDONLY | O_CLOEXEC);
+		auto_free char *saved = NULL;
+		char byte;
+
+		if (fd >= 0 && read(fd, &byte, 1) == 1 &&
+		    apptap_ipt_save((enum apptap_ipt_family)i, &saved, NULL) == 0)
+			used |= apptap_ipt_marks(saved);
+	}
+	return used;
+}
+
 static int used_bits(uint32_t *rules, uint32_t *connections, struct apptap_error *err)
 {
 	struct rule_scan s = { 0 };
@@ -189,7 +211,7 @@ static int used_bits(uint32_t *rules, uint32_t *connections, struct apptap_error
 	apptap_nfmsg_begin(m, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE, NLM_F_DUMP,
 			   NFPROTO_UNSPEC, 0, "a list of rules");
 	ask(m, scan_rule, &s, NULL); /* a kernel without nftables has none */
-	*rules = s.used;
+	*rules = s.used | legacy_bits();
 	*connections = 0;
 	dump_connections(m, 0);
 	r = ask(m, scan_mark, connections, err);
@@ -199,7 +221,7 @@ static int used_bits(uint32_t *rules, uint32_t *connections, struct apptap_error
 }
 
 /* A name in this network namespace, which nobody else can have at the same time. */
-static int lock_triple(unsigned nth)
+static int lock_bits(unsigned nth)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 	int len = snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "apptap-mark-%u", nth);
@@ -220,12 +242,12 @@ int apptap_marks_take(struct apptap_marks *m, struct apptap_error *err)
 	if (r < 0)
 		return r;
 	/* Better bits that no connection has; else those that a killed capture has left behind. */
-	for (unsigned i = 0; i < 2 * TRIPLES; i++) {
-		uint32_t mark = triple(i % TRIPLES);
+	for (unsigned i = 0; i < 2 * SETS; i++) {
+		uint32_t mark = bits_of(i % SETS);
 
-		if (mark & rules || (i < TRIPLES && mark & connections))
+		if (mark & rules || (i < SETS && mark & connections))
 			continue;
-		m->lock = lock_triple(i % TRIPLES);
+		m->lock = lock_bits(i % SETS);
 		if (m->lock < 0)
 			continue;
 		m->mark = mark;
@@ -305,6 +327,39 @@ int apptap_marks_clear(uint32_t mark, struct apptap_error *err)
 	}
 	apptap_nl_close(&c.nl);
 	return r < 0 ? r : c.count;
+}
+
+static void put_address(struct apptap_nfmsg *m, uint16_t attr, uint8_t family,
+			const struct apptap_addr *a)
+{
+	if (family == AF_INET)
+		apptap_nfmsg_put(m, attr == 0 ? CTA_IP_V4_SRC : CTA_IP_V4_DST, a->b + 12, 4);
+	else
+		apptap_nfmsg_put(m, attr == 0 ? CTA_IP_V6_SRC : CTA_IP_V6_DST, a->b, 16);
+}
+
+int apptap_marks_put(struct apptap_nl *nl, struct apptap_nfmsg *m, const struct apptap_flow *flow,
+		     uint32_t mask, uint32_t bits)
+{
+	size_t tuple, part;
+
+	apptap_nfmsg_init(m);
+	apptap_nfmsg_begin(m, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW, 0, flow->family, 0,
+			   "a new mark of a connection");
+	tuple = apptap_nfmsg_nest(m, CTA_TUPLE_ORIG);
+	part = apptap_nfmsg_nest(m, CTA_TUPLE_IP);
+	put_address(m, 0, flow->family, &flow->laddr);
+	put_address(m, 1, flow->family, &flow->raddr);
+	apptap_nfmsg_unnest(m, part);
+	part = apptap_nfmsg_nest(m, CTA_TUPLE_PROTO);
+	apptap_nfmsg_put_u8(m, CTA_PROTO_NUM, flow->proto);
+	apptap_nfmsg_put_be16(m, CTA_PROTO_SRC_PORT, flow->lport);
+	apptap_nfmsg_put_be16(m, CTA_PROTO_DST_PORT, flow->rport);
+	apptap_nfmsg_unnest(m, part);
+	apptap_nfmsg_unnest(m, tuple);
+	apptap_nfmsg_put_be32(m, CTA_MARK, bits);
+	apptap_nfmsg_put_be32(m, CTA_MARK_MASK, mask);
+	return apptap_nfmsg_send(nl, m, NULL);
 }
 
 void apptap_marks_release(struct apptap_marks *m)

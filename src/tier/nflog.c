@@ -6,11 +6,7 @@
  * and whether the port of a datagram socket has changed hands: then the socket table is asked.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
 #include <netinet/in.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -18,29 +14,36 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 
+#include "tier/adopt.h"
 #include "tier/claims.h"
 #include "tier/deaths.h"
 #include "tier/devices.h"
 #include "tier/hold.h"
 #include "tier/links.h"
 #include "tier/marks.h"
+#include "tier/nflog_packet.h"
 #include "tier/nflog_probe.h"
 #include "tier/nflog_read.h"
 #include "tier/rules.h"
 #include "tier/tier.h"
 
 #define GROUP_DEFAULT 30
-#define GROUPS_TRIED 32
 #define READS_A_TURN 64
 #define READER_NICE (-20)
 #define INTERFACES_MAX 64
-#define OWN_PORTS_MAX 1000 /* beyond that: from the first packet sent */
 #define HOLD_BYTES (64U << 20)
 #define HOLD_TICK_MS 4
+#define IDLE_TICK_MS 100
+#define GATHERED_NS \
+	(30 * APPTAP_NSEC_PER_MSEC) /* what need not come at once may lie in the kernel */
+#define CHECK_NS (1 * APPTAP_NSEC_PER_SEC)
+#define SETTLES_A_TURN 512
 
 /* One that waits in the hold queue, in the same order: what was known when it was met. */
 struct waiting {
 	struct apptap_claim_case claim;
+	enum apptap_claim what;
+	uid_t uid;
 	struct waiting *next;
 };
 
@@ -53,21 +56,26 @@ struct nflog {
 	struct apptap_links *links;
 	struct apptap_diag *diag;
 	struct apptap_claims *claims;
+	struct apptap_adopt *adopt;
 	struct apptap_hold *hold;
 	struct waiting *waiting, **waiting_end;
 	struct apptap_deaths *deaths;
 	struct apptap_obituaries *obituaries; /* NULL: the kernel has none */
-	int stamping; /* a socket that makes the kernel stamp what it receives; -1: not wanted */
+	struct apptap_contest *contest; /* NULL: nobody takes the app's ports */
+	bool contested;
 	int timer;
-	bool timer_armed;
+	long timer_ms; /* its interval; 0: not armed */
 	struct apptap_marks marks;
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
 	char *interfaces[INTERFACES_MAX];
 	struct apptap_devices *devices;
 	bool more; /* the last turn ended before all was read */
+	bool silenced; /* draining: the rules log nothing more */
 	uint64_t delivered; /* packets of our rules */
+	uint64_t check_ns; /* CLOCK_MONOTONIC: when to look for the rules next */
 	uint64_t undelivered; /* known at the end: logged, but never delivered */
 	uint64_t now_ns; /* of the read that is being judged */
+	uint64_t empty_ns; /* nothing had been left to read then: what is read now came later */
 	struct apptap_consumer *consumer; /* of the dispatch that is under way */
 	struct apptap_error *err;
 	struct apptap_tier_counters n;
@@ -102,61 +110,13 @@ static int watch(struct nflog *s, int fd, struct apptap_error *err)
 	return 0;
 }
 
-/* ---- the link layer ---- */
-
-static uint8_t packet_type(const struct apptap_nflog_packet *p)
-{
-	if (!p->indev)
-		return PACKET_OUTGOING;
-	if (p->protocol == ETH_P_IP && p->len >= 20) {
-		if (p->data[16] >> 4 == 14)
-			return PACKET_MULTICAST;
-		return apptap_get_be32(p->data + 16) == INADDR_BROADCAST ? PACKET_BROADCAST
-									 : PACKET_HOST;
-	}
-	if (p->protocol == ETH_P_IPV6 && p->len >= 40 && p->data[24] == 0xff)
-		return PACKET_MULTICAST;
-	return PACKET_HOST;
-}
-
-/* The length that the packet's own header tells, for one that was cut. */
-static uint32_t length_of(const struct apptap_nflog_packet *p)
-{
-	uint32_t said = 0;
-
-	if (p->protocol == ETH_P_IP && p->len >= 20)
-		said = apptap_get_be16(p->data + 2);
-	else if (p->protocol == ETH_P_IPV6 && p->len >= 40 && apptap_get_be16(p->data + 4))
-		said = 40U + apptap_get_be16(p->data + 4);
-	return MAX(said, p->len);
-}
-
 static void to_packet(struct nflog *s, const struct apptap_nflog_packet *p,
 		      struct apptap_packet *out)
 {
-	const struct apptap_device *d;
-
-	memset(out, 0, sizeof(*out));
-	out->data = p->data;
-	out->len = MIN(p->len, s->cfg.snaplen);
-	out->wire_len = length_of(p);
+	apptap_nflog_to_packet(p, s->devices, s->cfg.snaplen, out);
 	out->ts_ns = s->now_ns;
-	out->ifindex = p->indev ? p->indev : p->outdev;
-	out->protocol = p->protocol;
-	/* Rules of both families at once say it by the packet. */
-	if (p->len && (out->protocol != ETH_P_IP && out->protocol != ETH_P_IPV6))
-		out->protocol = p->data[0] >> 4 == 6 ? ETH_P_IPV6 : ETH_P_IP;
-	out->pkttype = packet_type(p);
-	d = apptap_devices_get(s->devices, out->ifindex);
-	out->arphrd = p->arphrd ? p->arphrd : d->arphrd;
-	if (!p->indev) {
-		out->halen = d->halen;
-		memcpy(out->haddr, d->haddr, sizeof(out->haddr));
-	} else {
-		out->halen = p->halen;
-		memcpy(out->haddr, p->haddr, sizeof(out->haddr));
-	}
-	out->uid = s->scope->uid_count ? s->scope->uids[0].uid : APPTAP_UID_NONE;
+	if (s->scope->uid_count)
+		out->uid = s->scope->uids[0].uid;
 	if (p->has_uid && apptap_scope_has(s->scope, p->uid))
 		out->uid = p->uid;
 }
@@ -192,19 +152,17 @@ static int count_lost(struct nflog *s, enum apptap_claim what)
 	return 0;
 }
 
-/* Certain; behind those that wait, so that order is kept. */
-static int take_certain(struct nflog *s, enum apptap_rule_class class,
-			const struct apptap_packet *pkt, const struct apptap_dissect *d)
+/* Behind those that wait, so that order is kept. */
+static int take_ours(struct nflog *s, const struct apptap_packet *pkt,
+		     const struct apptap_dissect *d)
 {
-	apptap_claims_see(s->claims, class, d, pkt->uid, s->now_ns);
 	if (apptap_hold_count(s->hold) && apptap_hold_push(s->hold, pkt, d, pkt->ts_ns, true))
 		return 0;
 	return keep(s, pkt);
 }
 
-static int take_doubtful(struct nflog *s, enum apptap_rule_class class,
-			 const struct apptap_packet *pkt, const struct apptap_dissect *d,
-			 uint64_t rx_ns)
+static int wait_for(struct nflog *s, const struct apptap_packet *pkt,
+		    const struct apptap_dissect *d, const struct apptap_claim_case *claim)
 {
 	struct waiting *w = malloc(sizeof(*w));
 
@@ -212,11 +170,39 @@ static int take_doubtful(struct nflog *s, enum apptap_rule_class class,
 		free(w);
 		return count_lost(s, APPTAP_CLAIM_UNKNOWN); /* no room to wait */
 	}
-	apptap_claims_open(s->claims, class, pkt, d, rx_ns, &w->claim);
+	w->claim = *claim;
+	w->what = APPTAP_CLAIM_WAIT;
 	w->next = NULL;
 	*s->waiting_end = w;
 	s->waiting_end = &w->next;
 	return 0;
+}
+
+/* The rules know whose it is; but for what was given away. */
+static int take_certain(struct nflog *s, enum apptap_rule_class class,
+			const struct apptap_packet *pkt, const struct apptap_dissect *d)
+{
+	struct apptap_claim_case claim;
+
+	switch (apptap_claims_see(s->claims, class, d, pkt->uid, s->empty_ns - GATHERED_NS,
+				  s->now_ns, &claim)) {
+	case APPTAP_CLAIM_OURS:
+		return take_ours(s, pkt, d);
+	case APPTAP_CLAIM_WAIT:
+		return wait_for(s, pkt, d, &claim);
+	default:
+		return count_lost(s, APPTAP_CLAIM_FOREIGN);
+	}
+}
+
+static int take_doubtful(struct nflog *s, enum apptap_rule_class class,
+			 const struct apptap_packet *pkt, const struct apptap_dissect *d,
+			 uint64_t rx_ns)
+{
+	struct apptap_claim_case claim;
+
+	apptap_claims_open(s->claims, class, pkt, d, rx_ns, s->empty_ns, &claim);
+	return wait_for(s, pkt, d, &claim);
 }
 
 static int take(const struct apptap_nflog_packet *p, void *arg)
@@ -234,8 +220,11 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 	class = (enum apptap_rule_class)p->prefix[APPTAP_RULES_TAG_BYTES];
 	to_packet(s, p, &pkt);
 	apptap_dissect((struct apptap_view){ p->data, p->len }, pkt.protocol, &d);
-	if (class == APPTAP_RULE_TAKEN) {
-		apptap_claims_see(s->claims, class, &d, APPTAP_UID_NONE, s->now_ns);
+	if (apptap_rules_is_notice(class)) {
+		struct apptap_claim_case claim;
+
+		apptap_claims_see(s->claims, class, &d, APPTAP_UID_NONE, s->empty_ns, s->now_ns,
+				  &claim);
 		return 0;
 	}
 	if (!interface_wanted(s, pkt.ifindex))
@@ -250,10 +239,22 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 	case APPTAP_RULE_SENT_ASK:
 	case APPTAP_RULE_ASK:
 	case APPTAP_RULE_GOT_DATAGRAM:
+	case APPTAP_RULE_PENDING:
+	case APPTAP_RULE_GIVEN:
 		return take_doubtful(s, class, &pkt, &d, p->rx_ns);
 	default:
 		return count_lost(s, APPTAP_CLAIM_FOREIGN);
 	}
+}
+
+/* Some are to be judged soon after they came, whoever waits before them. */
+static void settle(struct nflog *s, uint64_t now_ns, bool last)
+{
+	int most = SETTLES_A_TURN;
+
+	for (struct waiting *w = s->waiting; w && most > 0; w = w->next, most--)
+		if (w->what == APPTAP_CLAIM_WAIT)
+			w->what = apptap_claims_settle(s->claims, &w->claim, now_ns, last, &w->uid);
 }
 
 /* Hands over what waits, from the front, as far as it can be told whose it is. */
@@ -263,15 +264,19 @@ static int pump(struct nflog *s, bool last)
 	struct apptap_held *p;
 	int r = 0;
 
+	settle(s, now_ns, last);
 	for (p = apptap_hold_first(s->hold); p && r >= 0; p = p->next) {
 		enum apptap_claim what = APPTAP_CLAIM_OURS;
 		struct waiting *w = s->waiting;
 
 		if (!p->known && w) {
-			what = apptap_claims_settle(s->claims, &w->claim, now_ns, last,
-						    &p->pkt.uid);
+			if (w->what == APPTAP_CLAIM_WAIT)
+				w->what = apptap_claims_settle(s->claims, &w->claim, now_ns, last,
+							       &w->uid);
+			what = w->what;
 			if (what == APPTAP_CLAIM_WAIT)
 				break;
+			p->pkt.uid = w->uid;
 			s->waiting = w->next; /* there is one for each that is not known */
 			if (!s->waiting)
 				s->waiting_end = &s->waiting;
@@ -287,48 +292,48 @@ static int pump(struct nflog *s, bool last)
 	return r;
 }
 
-static void socket_closed(void *arg, uint16_t port)
-{
-	struct nflog *s = arg;
-
-	apptap_claims_closed(s->claims, port, apptap_clock_ns(CLOCK_REALTIME));
-}
-
 /*
- * While a port of the app's is being taken by others, exact times of arrival are wanted,
- * and every moment counts until we ask. All that costs everybody a little,
- * so it is for then only.
+ * While a port of the app's is being taken by others every moment counts until we ask. All that
+ * costs everybody a little, so it is for then only.
  */
 static void tend_witnesses(struct nflog *s)
 {
 	bool want = apptap_claims_contested(s->claims, s->now_ns);
-	struct sched_param param = { .sched_priority = want };
-	int one = 1;
 
-	if (want == (s->stamping >= 0))
+	if (want == s->contested)
 		return;
-	sched_setscheduler(0, want ? SCHED_FIFO : SCHED_OTHER, &param);
-	if (!want) {
-		close(apptap_steal_fd(&s->stamping));
-		return;
+	s->contested = want;
+	if (want) {
+		apptap_contest_open(&s->contest, s->scope, s->diag, s->deaths, NULL);
+		apptap_claims_witness(s->claims, s->contest);
+	} else {
+		apptap_claims_witness(s->claims, NULL);
+		apptap_contest_close(apptap_steal(&s->contest));
 	}
-	s->stamping = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (s->stamping < 0)
-		return;
-	setsockopt(s->stamping, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof(one));
 }
 
+/* Often while packets wait, else now and then: to look for sockets that the rules do not know. */
 static void arm_timer(struct nflog *s)
 {
-	bool want = apptap_hold_count(s->hold) > 0;
-	struct itimerspec t = { 0 };
+	long ms = apptap_hold_count(s->hold) > 0 ? HOLD_TICK_MS : IDLE_TICK_MS;
+	struct itimerspec t = { .it_value.tv_nsec = ms * 1000000L,
+				.it_interval.tv_nsec = ms * 1000000L };
 
-	if (want == s->timer_armed)
+	if (ms == s->timer_ms)
 		return;
-	if (want)
-		t.it_value.tv_nsec = t.it_interval.tv_nsec = HOLD_TICK_MS * 1000000L;
 	timerfd_settime(s->timer, 0, &t, NULL);
-	s->timer_armed = want;
+	s->timer_ms = ms;
+}
+
+/* Where somebody has flushed them, nothing would come any more, and nobody would say so. */
+static int check_rules(struct nflog *s, struct apptap_error *err)
+{
+	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+
+	if (now_ns < s->check_ns)
+		return 0;
+	s->check_ns = now_ns + CHECK_NS;
+	return s->rules->ops->check(s->rules, err);
 }
 
 static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
@@ -344,9 +349,11 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 		return apptap_error_set(err, errno, "reading a timer");
 	for (int i = 0; r > 0 && i < READS_A_TURN; i++) {
 		if (s->obituaries)
-			apptap_obituaries_read(s->obituaries, s->deaths, socket_closed, s);
+			apptap_obituaries_read(s->obituaries, s->deaths, NULL, NULL);
 		s->now_ns = apptap_clock_ns(CLOCK_REALTIME);
 		r = apptap_nflog_read(s->reader, take, s, err);
+		if (r == 0)
+			s->empty_ns = s->now_ns;
 		if (r > 0) {
 			int flushed = c->flush(c, err);
 
@@ -355,10 +362,16 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 	}
 	s->more = r > 0;
 	/* All that was logged before our questions has been read, but for a flood. */
+	if (s->contest)
+		apptap_contest_hear(s->contest, s->now_ns);
 	if (r >= 0)
 		r = pump(s, false);
 	apptap_links_read(s->links, NULL, NULL);
 	tend_witnesses(s);
+	if (r >= 0 && !s->silenced)
+		r = apptap_adopt_tend(s->adopt, err);
+	if (r >= 0 && !s->silenced)
+		r = check_rules(s, err);
 	arm_timer(s);
 	return r < 0 ? r : 0;
 }
@@ -370,6 +383,7 @@ static int nflog_drain(struct apptap_tier *t, struct apptap_consumer *c, struct 
 	uint64_t end_ns, now_ns, logged = 0;
 	int r;
 
+	s->silenced = true;
 	if (s->rules->ops->silence(s->rules, &logged, NULL) < 0) {
 		s->rules->ops->remove(s->rules);
 		s->rules = NULL;
@@ -392,8 +406,9 @@ static int nflog_drain(struct apptap_tier *t, struct apptap_consumer *c, struct 
 static int nflog_rescope(struct apptap_tier *t, struct apptap_error *err)
 {
 	struct nflog *s = nflog_of(t);
+	int r = s->rules->ops->update(s->rules, s->scope, err);
 
-	return s->rules->ops->update(s->rules, s->scope, err);
+	return r < 0 ? r : apptap_adopt_rescope(s->adopt, err);
 }
 
 static void nflog_counters(const struct apptap_tier *t, struct apptap_tier_counters *out)
@@ -403,6 +418,8 @@ static void nflog_counters(const struct apptap_tier *t, struct apptap_tier_count
 	*out = s->n;
 	out->held = apptap_hold_count(s->hold);
 	out->lookups = apptap_claims_lookups(s->claims);
+	if (s->contest)
+		out->lookups += apptap_contest_lookups(s->contest);
 	out->dropped_kernel = MAX(apptap_nflog_lost(s->reader), s->undelivered);
 }
 
@@ -428,6 +445,8 @@ static void nflog_close(struct apptap_tier *t)
 	apptap_devices_close(s->devices);
 	apptap_obituaries_close(s->obituaries);
 	apptap_deaths_free(s->deaths);
+	apptap_adopt_free(s->adopt);
+	apptap_contest_close(s->contest);
 	apptap_claims_free(s->claims);
 	apptap_diag_close(s->diag);
 	apptap_hold_free(s->hold);
@@ -437,8 +456,6 @@ static void nflog_close(struct apptap_tier *t)
 		s->waiting = w->next;
 		free(w);
 	}
-	if (s->stamping >= 0)
-		close(s->stamping);
 	if (s->timer >= 0)
 		close(s->timer);
 	for (size_t i = 0; i < s->cfg.interface_count; i++)
@@ -475,55 +492,20 @@ static int copy_interfaces(struct nflog *s, const struct apptap_tier_config *cfg
 static int open_reader(struct nflog *s, uint16_t *group, struct apptap_error *err)
 {
 	uint16_t first = s->cfg.nflog_group ? s->cfg.nflog_group : GROUP_DEFAULT;
-	int r = -EPERM;
+	int r;
 
-	/* The kernel says EPERM where another socket has the group. */
-	for (uint16_t i = 0; (r == -EPERM || r == -EBUSY) && i < GROUPS_TRIED; i++) {
-		*group = (uint16_t)(first + i);
-		r = apptap_nflog_open(&s->reader, *group, s->cfg.snaplen, s->cfg.ring_bytes, err);
-	}
+	*group = first;
+	r = apptap_nflog_open_free(&s->reader, group, s->cfg.snaplen, s->cfg.ring_bytes, err);
 	if (r == 0 && *group != first && s->cfg.nflog_group)
 		warn(s, "somebody listens to NFLOG group %u: group %u instead", first, *group);
 	return r;
-}
-
-struct own {
-	const struct apptap_scope *scope;
-	uint16_t ports[OWN_PORTS_MAX];
-	size_t count;
-};
-
-static int add_own(const struct apptap_sighting *found, void *arg)
-{
-	struct own *own = arg;
-
-	if (own->count == OWN_PORTS_MAX || found->uid == APPTAP_UID_NONE ||
-	    !apptap_scope_has(own->scope, found->uid))
-		return 0;
-	for (size_t i = 0; i < own->count; i++)
-		if (own->ports[i] == found->flow.lport)
-			return 0;
-	own->ports[own->count++] = found->flow.lport;
-	return 0;
-}
-
-/* What the app has bound before the rules were there. */
-static int own_ports(struct nflog *s, struct apptap_error *err)
-{
-	auto_free struct own *own = calloc(1, sizeof(*own));
-	int r;
-
-	if (!own)
-		return apptap_error_set(err, ENOMEM, "listing the app's ports");
-	own->scope = s->scope;
-	r = apptap_diag_dump(s->diag, IPPROTO_UDP, add_own, own, err);
-	return r < 0 ? r : s->rules->ops->own_ports(s->rules, own->ports, own->count, err);
 }
 
 static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 		      struct apptap_error *err)
 {
 	struct apptap_rules_config rules = { .scope = cfg->scope };
+	uint32_t bits[APPTAP_BITS];
 	int r = apptap_links_open(&s->links, err);
 
 	if (r == 0)
@@ -553,21 +535,16 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 		r = watch(s, s->timer, err);
 	if (r < 0)
 		return r;
+	s->empty_ns = apptap_clock_ns(CLOCK_REALTIME);
 	rules.mark = s->marks.mark;
 	memcpy(rules.tag, s->tag, sizeof(rules.tag));
-	r = apptap_rules_nft.install(&s->rules, &rules, err);
-	return r < 0 ? r : own_ports(s, err);
-}
-
-/* Tells our packets and our table from any other's. */
-static void make_tag(char tag[APPTAP_RULES_TAG_BYTES + 1])
-{
-	auto_close int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-	uint32_t v = (uint32_t)apptap_clock_ns(CLOCK_MONOTONIC);
-
-	if (fd >= 0 && read(fd, &v, sizeof(v)) < 0)
-		v ^= (uint32_t)getpid();
-	snprintf(tag, APPTAP_RULES_TAG_BYTES + 1, "%08x", v);
+	r = apptap_rules_install(&s->rules, &rules, err);
+	if (r < 0)
+		return r;
+	apptap_rules_bits(s->marks.mark, bits);
+	r = apptap_adopt_new(&s->adopt, s->scope, s->diag, s->claims, s->rules,
+			     bits[APPTAP_BIT_GIVEN], err);
+	return r < 0 ? r : apptap_adopt_tend(s->adopt, err);
 }
 
 static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *cfg,
@@ -585,9 +562,8 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	s->marks = (struct apptap_marks)APPTAP_MARKS_NONE;
 	s->base.fd = epoll_create1(EPOLL_CLOEXEC);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	s->stamping = -1;
 	s->waiting_end = &s->waiting;
-	make_tag(s->tag);
+	apptap_rules_make_tag(s->tag);
 	if (cfg->scope->whole_device)
 		r = apptap_error_say(err, ENOTSUP,
 				     "a whole device is not what the tier nflog is for");
@@ -602,6 +578,7 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	if (setpriority(PRIO_PROCESS, 0, READER_NICE) < 0)
 		warn(s,
 		     "no priority for the reader (CAP_SYS_NICE): packets may be lost under load");
+	arm_timer(s);
 	*t = &s->base;
 	return 0;
 }
@@ -609,7 +586,10 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 const struct apptap_tier_ops apptap_tier_nflog = {
 	.name = "nflog",
 	.gist = "netfilter marks the app's connections and logs their packets (NFLOG)",
+	.by_name = true, /* sockdiag tells more of a UDP port that passes from user to user */
+	.may_end = true,
 	.probe = apptap_nflog_probe,
+	.features = apptap_nflog_features,
 	.open = nflog_open,
 	.dispatch = nflog_dispatch,
 	.drain = nflog_drain,

@@ -15,19 +15,21 @@
 #include <sys/fsuid.h>
 #include <sys/socket.h>
 
+#include "tier/ipt.h"
 #include "tier/marks.h"
 #include "tier/nflog_read.h"
 #include "tier/rules.h"
 
 #define NOBODYS_UID 2000000001U
 #define GROUP 65000 /* far from any that is in use */
-#define GROUPS_TRIED 100
 #define WAIT_MS 200
 #define COPY_BYTES 128
 
 struct probe {
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
 	bool sent, answered;
+	const char *backend; /* NULL: none took our rules */
+	bool loopback; /* a packet could be sent */
 };
 
 /* A socket's owner is the file-system user at its making. */
@@ -115,17 +117,37 @@ static int prove(struct probe *probe, struct apptap_nflog_reader *reader, uint16
 		return apptap_error_set(err, ENOMEM, "allocating a scope");
 	scope->uids[0].uid = uid;
 	scope->uid_count = 1;
-	snprintf(probe->tag, sizeof(probe->tag), "%08x",
-		 (uint32_t)apptap_clock_ns(CLOCK_MONOTONIC));
+	apptap_rules_make_tag(probe->tag);
 	memcpy(cfg.tag, probe->tag, sizeof(cfg.tag));
-	r = apptap_rules_nft.install(&rules, &cfg, err);
+	r = apptap_rules_install(&rules, &cfg, err);
 	free(scope);
+	if (r == 0)
+		probe->backend = rules->ops->name;
 	/* With loopback down the rules are there, and more cannot be shown. */
-	if (r == 0 && send_to_nobody(uid) == 0)
+	probe->loopback = r == 0 && send_to_nobody(uid) == 0;
+	if (probe->loopback)
 		r = wait_for_both(probe, reader, err);
 	if (rules)
 		rules->ops->remove(rules);
 	return r;
+}
+
+static char features[256];
+
+/* @known: whether it came to that. */
+static void note(const char *name, bool known, bool works)
+{
+	size_t len = strlen(features);
+
+	snprintf(features + len, sizeof(features) - len, "%s%s=%s", len ? " " : "", name,
+		 !known	 ? "unknown"
+		 : works ? "yes"
+			 : "no");
+}
+
+const char *apptap_nflog_features(void)
+{
+	return features;
 }
 
 static int explain(struct apptap_error *err, int r)
@@ -147,12 +169,20 @@ int apptap_nflog_probe(struct apptap_error *err)
 	uint16_t group = GROUP;
 	int r = apptap_marks_take(&marks, err);
 
+	features[0] = '\0';
+	note("root", true, r != -EPERM && r != -EACCES);
+	note("conntrack", r != -EPERM && r != -EACCES, r == 0);
 	if (r == 0)
-		do
-			r = apptap_nflog_open(&reader, group++, COPY_BYTES, 0, err);
-		while ((r == -EPERM || r == -EBUSY) && group < GROUP + GROUPS_TRIED);
+		r = apptap_nflog_open_free(&reader, &group, COPY_BYTES, 0, err);
 	if (r == 0)
-		r = prove(&probe, reader, (uint16_t)(group - 1), marks.mark, err);
+		r = prove(&probe, reader, group, marks.mark, err);
+	note("nfnetlink_log", marks.lock >= 0, reader != NULL);
+	note("nftables", reader, probe.backend && strcmp(probe.backend, "nftables") == 0);
+	note("iptables", true, apptap_ipt_check(APPTAP_IPT_V4, NULL) == 0);
+	note("ip6tables", true, apptap_ipt_check(APPTAP_IPT_V6, NULL) == 0);
+	note("nflog_target", reader, probe.backend);
+	note("owner", probe.loopback, probe.sent);
+	note("connmark", probe.sent, probe.answered);
 	apptap_nflog_close(reader);
 	/* One of the bits is all that the datagram has left. */
 	if (marks.lock >= 0)

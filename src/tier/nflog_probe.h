@@ -7,4 +7,7 @@
 /* 0: it does. Else @err names the piece that is missing. Leaves nothing behind. */
 int apptap_nflog_probe(struct apptap_error *err);
 
+/* What that found, "root=yes conntrack=yes ...", in the order in which one rests on the other. */
+const char *apptap_nflog_features(void);
+
 #endif

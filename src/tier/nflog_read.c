@@ -17,6 +17,7 @@
 
 #include "base/nfmsg.h"
 
+#define GROUPS_TRIED 32
 #define MESSAGES 16 /* of one read */
 /* What the kernel gathers in: 128 KiB and its bookkeeping, rounded up to the next power of two. */
 #define MESSAGE_BYTES (256U << 10)
@@ -196,6 +197,17 @@ int apptap_nflog_open(struct apptap_nflog_reader **out, uint16_t group, uint32_t
 	}
 	*out = r;
 	return 0;
+}
+
+int apptap_nflog_open_free(struct apptap_nflog_reader **out, uint16_t *group, uint32_t copy_bytes,
+			   size_t buffer_bytes, struct apptap_error *err)
+{
+	int r = apptap_nflog_open(out, *group, copy_bytes, buffer_bytes, err);
+
+	/* The kernel says EPERM where another socket has the group. */
+	for (int i = 1; (r == -EPERM || r == -EBUSY) && i < GROUPS_TRIED; i++)
+		r = apptap_nflog_open(out, ++*group, copy_bytes, buffer_bytes, err);
+	return r;
 }
 
 void apptap_nflog_close(struct apptap_nflog_reader *r)

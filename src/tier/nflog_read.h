@@ -38,6 +38,10 @@ struct apptap_nflog_reader;
  */
 int apptap_nflog_open(struct apptap_nflog_reader **out, uint16_t group, uint32_t copy_bytes,
 		      size_t buffer_bytes, struct apptap_error *err);
+
+/* The same with *@group, or with the next that nobody has, which it then is. */
+int apptap_nflog_open_free(struct apptap_nflog_reader **out, uint16_t *group, uint32_t copy_bytes,
+			   size_t buffer_bytes, struct apptap_error *err);
 void apptap_nflog_close(struct apptap_nflog_reader *r); /* NULL is fine */
 int apptap_nflog_fd(const struct apptap_nflog_reader *r);
 

@@ -6,12 +6,19 @@
 #include "scope/scope.h"
 
 /*
- * What a rule knew of a packet that it logged, as the last letter of the log's prefix.
- *
- * A connection's mark says which of its ends the app is: one bit for the end that sent the first
- * packet, one for the other, and one for "was the app's once". So loopback, where both ends are
- * here, is told apart too.
+ * A connection's mark says which of its ends the app is, by a bit for each: so loopback, where both
+ * ends are here, is told apart too.
  */
+enum apptap_rule_bit {
+	APPTAP_BIT_A0, /* the end that sent the first packet */
+	APPTAP_BIT_A1, /* the other */
+	APPTAP_BIT_TAKEN, /* was the app's once */
+	APPTAP_BIT_PENDING, /* from outside, and nobody has accepted it yet */
+	APPTAP_BIT_GIVEN, /* opened by one user, given to another: netfilter knows the first */
+	APPTAP_BITS,
+};
+
+/* What a rule knew of a packet that it logged, as the last letter of the log's prefix. */
 enum apptap_rule_class {
 	APPTAP_RULE_SENT = 'o', /* a socket of the app's sent it: certain */
 	APPTAP_RULE_SENT_MARKED = 'm', /* nobody's socket did, on a connection of the app's */
@@ -21,14 +28,38 @@ enum apptap_rule_class {
 	APPTAP_RULE_GOT_DATAGRAM = 'u', /* to the app's end, whose port may have changed hands */
 	APPTAP_RULE_ASK = 'q', /* a first packet from outside: whose port it is must be asked */
 	APPTAP_RULE_TAKEN = 'x', /* another owner sends on what was the app's; headers only */
+	APPTAP_RULE_PENDING = 'p', /* of a connection from outside that nobody has accepted yet */
+	APPTAP_RULE_ACCEPTED = 'd', /* another owner sends on such a one: it is his; headers only */
+	APPTAP_RULE_GIVEN = 'g', /* on a connection of which the socket table says whose it is */
 };
+
+/* Who waits for it must hear at once: what has been gathered so far goes with it. */
+static inline bool apptap_rules_at_once(enum apptap_rule_class class)
+{
+	return class == APPTAP_RULE_ASK || class == APPTAP_RULE_GOT_DATAGRAM ||
+	       class == APPTAP_RULE_TAKEN || class == APPTAP_RULE_ACCEPTED;
+}
+
+/* Of packets that go and of those that come. */
+static inline bool apptap_rules_both_ways(enum apptap_rule_class class)
+{
+	return class == APPTAP_RULE_PENDING || class == APPTAP_RULE_GIVEN;
+}
+
+#define APPTAP_RULES_NOTICE_BYTES 64
+
+/* Logged for what it tells, not for the file. */
+static inline bool apptap_rules_is_notice(enum apptap_rule_class class)
+{
+	return class == APPTAP_RULE_TAKEN || class == APPTAP_RULE_ACCEPTED;
+}
 
 #define APPTAP_RULES_TAG_BYTES 8 /* in front of the letter */
 
 struct apptap_rules_config {
 	const struct apptap_scope *scope; /* borrowed for the call */
 	uint16_t group; /* NFLOG's */
-	uint32_t mark; /* three bits, free in every mark that is in use */
+	uint32_t mark; /* APPTAP_BITS bits, free in every mark that is in use */
 	char tag[APPTAP_RULES_TAG_BYTES +
 		 1]; /* begins each prefix: tells our packets from others' */
 };
@@ -49,6 +80,8 @@ struct apptap_rules_ops {
 	 */
 	int (*own_ports)(struct apptap_rules *r, const uint16_t *ports, size_t count,
 			 struct apptap_error *err);
+	/* Are they there still? -ESTALE: somebody has removed them. */
+	int (*check)(struct apptap_rules *r, struct apptap_error *err);
 	/*
 	 * Logs nothing more. @logged: packets that were logged until then, of which some may not
 	 * have been delivered.
@@ -62,11 +95,19 @@ struct apptap_rules {
 };
 
 extern const struct apptap_rules_ops apptap_rules_nft;
+extern const struct apptap_rules_ops apptap_rules_ipt;
 
-/* The three bits of @mark, lowest first. */
-static inline void apptap_rules_bits(uint32_t mark, uint32_t bits[3])
+/* Tells our packets and our table from any other's. */
+void apptap_rules_make_tag(char tag[APPTAP_RULES_TAG_BYTES + 1]);
+
+/* By the first of them that works here. @err: what each says that does not. */
+int apptap_rules_install(struct apptap_rules **out, const struct apptap_rules_config *cfg,
+			 struct apptap_error *err);
+
+/* The bits of @mark, lowest first. */
+static inline void apptap_rules_bits(uint32_t mark, uint32_t bits[APPTAP_BITS])
 {
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < APPTAP_BITS; i++) {
 		bits[i] = mark & -mark;
 		mark &= mark - 1;
 	}

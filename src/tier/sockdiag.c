@@ -574,6 +574,9 @@ static int sockdiag_open(struct apptap_tier **t, const struct apptap_tier_config
 		sockdiag_close(&s->base);
 		return r;
 	}
+	if (s->members && !apptap_members_is_told(s->members))
+		warn(s,
+		     "the kernel does not tell of forks: sockets of descendants that live for a moment may be missed");
 	if (apptap_diag_is_slow(s->diag) && !s->scope->whole_device)
 		warn(s,
 		     "SOCK_DIAG does not answer here: owners come from /proc/net, which misses short-lived sockets");
@@ -584,7 +587,7 @@ static int sockdiag_open(struct apptap_tier **t, const struct apptap_tier_config
 const struct apptap_tier_ops apptap_tier_sockdiag = {
 	.name = "sockdiag",
 	.gist = "every packet, its owner asked of the kernel's socket table",
-	.scopes = APPTAP_TIER_CGROUPS,
+	.scopes = APPTAP_TIER_CGROUPS | APPTAP_TIER_PROCESSES,
 	.probe = apptap_sockdiag_probe,
 	.open = sockdiag_open,
 	.dispatch = sockdiag_dispatch,

@@ -1,18 +1,27 @@
 /* tier.c - the table of tiers, and the choice between them */
 #include "tier/tier.h"
+#include "tier/lasting.h"
 
 #include <errno.h>
 #include <stdio.h>
 
 const struct apptap_tier_ops *const apptap_tiers[] = {
+<<<<<<< HEAD
 	&apptap_tier_bpf,
+=======
+	&apptap_tier_nflog,
+>>>>>>> main
 	&apptap_tier_sockdiag,
 	NULL,
 };
 
 /* What does not keep every promise yet, for those who build it: never chosen, never offered. */
 static const struct apptap_tier_ops *const unfinished[] = {
+<<<<<<< HEAD
 	&apptap_tier_nflog,
+=======
+	&apptap_tier_bpf,
+>>>>>>> main
 	NULL,
 };
 
@@ -44,7 +53,11 @@ static int try_tier(struct apptap_tier **out, const struct apptap_tier_ops *ops,
 
 	if (r == 0 && !ops->open_proves)
 		r = ops->probe(err);
-	return r < 0 ? r : ops->open(out, cfg, err);
+	if (r >= 0)
+		r = ops->open(out, cfg, err);
+	if (r >= 0 && ops->may_end)
+		r = apptap_tier_make_lasting(out, cfg, err);
+	return r;
 }
 
 /* What is wrong with the question is wrong for every tier. */
@@ -64,6 +77,8 @@ static int open_best(struct apptap_tier **out, const struct apptap_tier_config *
 		int r;
 
 		why = (struct apptap_error){ 0 };
+		if (apptap_tiers[i]->by_name)
+			continue;
 		/* After the last there is no choice: opening it says as much as probing it. */
 		if (apptap_tiers[i + 1]) {
 			r = try_tier(out, apptap_tiers[i], cfg, &why);

@@ -135,6 +135,8 @@ static const struct field probed_fields[] = {
 	FLAG_FIELD(struct apptap_wire_probed, works),
 	TEXT_FIELD(struct apptap_wire_probed, reason),
 	TEXT_FIELD(struct apptap_wire_probed, hint),
+	TEXT_FIELD(struct apptap_wire_probed, features),
+	FLAG_FIELD(struct apptap_wire_probed, chosen),
 	{ 0 },
 };
 

@@ -143,6 +143,8 @@ struct apptap_wire_probed {
 	bool works;
 	char reason[512]; /* why not */
 	char hint[256];
+	char features[256]; /* "root=yes conntrack=no ...", or empty */
+	bool chosen; /* by auto */
 };
 
 struct apptap_event_probe {

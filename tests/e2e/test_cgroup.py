@@ -125,3 +125,57 @@ def test_cgroups_that_come_and_go(lab, sides, tier):
     assert not total.leaked and not total.extra
     if total.recall < 0.98:
         raise Shortfall(report.complain(total))
+
+
+# By process: app and bystander of one UID and in one cgroup, told apart by who holds their sockets
+
+
+def by_process(lab, tier, names, *options):
+    """The classes named, started by one process; the app's is captured with what it starts."""
+    found = [lab_module.BY_NAME[n] for n in names]
+    reference, sides = lab_module.Reference(lab), {}
+    for role, base in (("app", 20000), ("bystander", 30000)):
+        script = []
+        for w in found:
+            lo = base + w.slot * truth.SLOT
+            script.append(f"echo go | {lab_module.TRAFFIC} {w.name} uid={truth.APP_UID} count={w.count} "
+                          f"ports={lo}-{lo + truth.SLOT - 1} peer={50000 - base + w.slot * truth.SLOT}")
+        # Each is started by a process that ends at once: descendants all the same.
+        body = "; ".join(f"(setsid sh -c '{s}' &)" for s in script)
+        sides[role] = lab.program("app", "sh", "-c", f"echo here; read go; {body}; read end")
+        sides[role].line()
+    # From outside: it goes where the process is. The kernel tells of forks out here only.
+    path = lab.file("out.pcapng")
+    tool = lab_module.Capture([lab_module.APPTAP, "--pid", str(sides["app"].proc.pid), *options, "--tier",
+                               tier, "--local", "-v", "--json", "-o", path], path).wait_ready()
+    lab.captures.append(tool)
+    begun = time.time()
+    for p in sides.values():
+        p.say("go")
+    for p in sides.values():
+        for _ in range(2 * len(found)):
+            p.line()
+    ended = time.time()
+    assert tool.stop() == 0, tool.talk
+    reference.stop()
+    report = truth.compare(reference.paths, truth.to_pcap(tool.path, lab.file("ours.pcap")), begun, ended)
+    print(report.complain(report.total), tool.json()["counters"])
+    return report.total
+
+
+@second_try
+def test_a_tree_of_processes(lab, tier):
+    total = by_process(lab, tier, ("tcp_short", "dns", "quic", "udp_fire", "linger0", "ping"), "--tree")
+    assert total.expected > 3000 and total.bystander > 3000
+    assert not total.leaked and not total.extra
+    if total.recall < 0.99:
+        raise Shortfall(report_of(total))
+
+
+def report_of(total):
+    return truth.Report().complain(total)
+
+
+def test_a_process_alone_has_nothing_of_its_children(lab, tier):
+    total = by_process(lab, tier, ("tcp_short",), "--scope", "process")
+    assert total.expected > 1000 and total.got == 0 and not total.leaked

@@ -32,8 +32,7 @@ pytestmark = program.here
     (["--local", "-o", "x.pcap"], "whose traffic", "--whole-device"),
     (["curl", "--local", "-o", "x.pcap", "--bogus"], "--bogus", "--help"),
     (["curl", "--local", "-o", "x.pcap", "-d", "soon"], "'soon'", "2.5"),
-    (["curl", "--local", "-o", "x.pcap", "--tier", "nflog"], "not there yet", "sockdiag"),
-    (["curl", "--local", "-o", "x.pcap", "--nflog-group", "3"], "not there yet", ""),
+    (["curl", "--local", "-o", "x.pcap", "--nflog-group", "0"], "no NFLOG group", "65535"),
     (["curl", "--local", "-o", "-", "--json"], "stdout", "-o FILE"),
 ])
 def test_usage_errors(net, args, message, hint):
@@ -355,7 +354,7 @@ def test_json(net, tmp, traffic):
     code, out, _ = run(net, "--uid", UID, "--local", "-o", path, "-c", 20, "--json", "-s", 128)
     assert code == 0 and out.count("\n") == 1
     got = json.loads(out)
-    assert set(got) == {"apptap", "tier", "uids", "cgroups", "netns", "whole_device", "path", "format", "linktype",
+    assert set(got) == {"apptap", "tier", "uids", "cgroups", "processes", "netns", "whole_device", "path", "format", "linktype",
                         "snaplen", "ended_by", "duration_ms", "counters", "connections_total",
                         "connections", "warnings", "error"}
     assert got["path"] == path and got["format"] == "pcapng" and got["linktype"] == 276

@@ -1,8 +1,8 @@
-"""The tier nflog and the machine's own rules: both work, and nothing of ours stays behind. The tier
-is unfinished: it is there for whoever sets APPTAP_UNFINISHED, and promises less than sockdiag."""
+"""The tier nflog and the machine's own rules: both work, and nothing of ours stays behind."""
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -18,9 +18,15 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("nft"), reason="needs nft"),
 ]
 
-@pytest.fixture(autouse=True)
-def unfinished(monkeypatch):
-    monkeypatch.setenv("APPTAP_UNFINISHED", "1")
+BACKENDS = ("nftables", "iptables")
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request, monkeypatch):
+    if request.param == "iptables" and not shutil.which("iptables-restore"):
+        pytest.skip("needs iptables")
+    monkeypatch.setenv("APPTAP_RULES", request.param)
+    return request.param
 
 
 # What Docker, firewalld and an Android-like netd would have there, by nft itself.
@@ -59,7 +65,7 @@ def ruleset(lab):
     for program in ("iptables-legacy-save", "ip6tables-legacy-save"):
         if shutil.which(program):
             text += inside(lab, program)
-    return text
+    return re.sub(r"\[\d+:\d+\]|^#.*$", "", text, flags=re.M)	# counters, and the time of day
 
 
 def marks(lab):
@@ -77,7 +83,7 @@ def present(lab):
     inside(lab, "nft", "flush", "ruleset")
 
 
-def test_beside_rules_of_others(lab, present):
+def test_beside_rules_of_others(lab, present, backend):
     """They stay as they are, byte for byte, and so does exactness; no bit of theirs is taken."""
     workloads = [lab_module.BY_NAME[n] for n in ("tcp_short", "dns", "inbound_tcp", "loopback")]
     during = []
@@ -90,23 +96,25 @@ def test_beside_rules_of_others(lab, present):
     outcome = lab.run(workloads, tool)
     assert outcome.code == 0 and outcome.json["tier"] == "nflog", outcome.tool.talk
     total = outcome.report.total
-    assert not total.leaked and not total.extra and total.recall == 1, outcome.report.complain()
+    assert not total.leaked and not total.extra and total.recall == 1, f"{outcome.report.complain()}\n{outcome.json}"
     assert ruleset(lab) == present
-    ours = during[0].split("table inet apptap_")[1]
+    ours = "\n".join(line for line in during[0].splitlines() if line not in present)
+    assert ("table inet apptap_" if backend == "nftables" else "APPTAP_") in ours
     for theirs in ("0x10000000", "0x08000000", "0x20000000", "0x00004000", "0x00008000"):
         assert theirs not in ours
 
 
-def test_killed_a_hundred_times(lab, present):
-    """SIGKILL of the agent at any moment of its life: the kernel takes our rules away with it."""
+def test_killed_a_hundred_times(lab, present, backend):
+    """SIGKILL of the agent at any moment of its life: the kernel takes our rules away with it, or the
+    guardian does."""
     rng = random.Random(3)
     alive = 0
     for i in range(100):
         tool = lab.apptap(tier="nflog", name=f"killed-{i}.pcapng")
         pid = wait_for_agent(tool)
-        time.sleep(rng.uniform(0.0, 0.3))	# the moment is what is tried
+        time.sleep(rng.uniform(0.0, 0.1))	# the moment is what is tried
         os.kill(pid, signal.SIGSTOP)	# so that it is known what it had then
-        alive += "apptap_" in inside(lab, "nft", "list", "tables")
+        alive += "apptap_" in inside(lab, "nft", "list", "chains").lower()
         os.kill(pid, signal.SIGKILL)
         tool.proc.wait(10)
         tool.reader.join(5)
@@ -148,7 +156,7 @@ def test_two_at_once(lab):
     outcome = lab.run([lab_run], lambda: lab.apptap(tier="nflog"))
     assert other.stop() == 0
     total = outcome.report.total
-    assert not total.leaked and not total.extra and total.recall == 1, outcome.report.complain()
+    assert not total.leaked and not total.extra and total.recall == 1, f"{outcome.report.complain()}\n{outcome.json}"
     theirs = other.json()
     assert theirs["tier"] == "nflog"
     assert theirs["counters"]["packets"] == total.bystander
@@ -187,3 +195,80 @@ def test_forced_but_not_possible(lab):
     said = tool.json()
     assert said["tier"] == "sockdiag"
     assert any("nflog does not work here" in text for text in said["warnings"]), said["warnings"]
+
+
+def test_rules_removed_by_somebody(lab, monkeypatch):
+    """iptables -F while it captures: it says so, and the next tier goes on in the same file."""
+    monkeypatch.setenv("APPTAP_RULES", "iptables")
+    workload = lab_module.BY_NAME["tcp_short"]
+    tools = []
+
+    def tool():
+        started = lab.apptap(tier="nflog").wait_ready()
+        p = lab.traffic("app", "dns", f"uid={truth.APP_UID}", "count=10", "ports=29900-29999")
+        p.line()
+        p.say("go")
+        p.line()
+        p.finish()
+        inside(lab, "iptables", "-t", "mangle", "-F")
+        end = time.monotonic() + 5
+        while not any("somebody has removed" in line for line in started.talk):
+            assert time.monotonic() < end, started.talk
+            time.sleep(0.01)
+        tools.append(started)
+        return started
+
+    outcome = lab.run([workload], tool)
+    assert outcome.code == 0, outcome.tool.talk
+    tally = outcome.tally(workload)
+    assert not tally.leaked and not tally.extra and tally.recall == 1, outcome.report.complain()
+    assert outcome.json["counters"]["packets"] >= tally.expected + 20	# and what came before
+    assert any("capturing with sockdiag from now on" in text for text in outcome.json["warnings"])
+    assert "APPTAP_" not in ruleset(lab)
+
+
+def probe(lab):
+    done = subprocess.run([*lab.inside("app"), lab_module.APPTAP, "--probe", "--local", "--json"],
+                          capture_output=True, text=True, check=False)
+    return {t["name"]: t for t in json.loads(done.stdout)["tiers"]}
+
+
+def test_probe_feature_by_feature(lab, present, backend):
+    """Each is named, by a packet of its own; nothing stays behind."""
+    nflog = probe(lab)["nflog"]
+    assert nflog["works"] and not nflog["chosen"]
+    wanted = {"root": True, "conntrack": True, "nfnetlink_log": True, "owner": True, "connmark": True,
+              "nflog_target": True, "nftables": backend == "nftables"}
+    assert {k: nflog["features"][k] for k in wanted} == wanted
+    assert "ip6tables" in nflog["features"]
+    assert ruleset(lab) == present
+
+
+def test_probe_names_what_is_missing(lab, monkeypatch):
+    monkeypatch.setenv("APPTAP_RULES", "neither")
+    nflog = probe(lab)["nflog"]
+    assert not nflog["works"]
+    assert nflog["features"]["nfnetlink_log"] and not nflog["features"]["nflog_target"]
+    assert nflog["features"]["owner"] is None and nflog["reason"]
+
+
+def test_what_a_power_cut_leaves(lab, monkeypatch):
+    """Chains that nobody looks after go with the next start; those of a capture that runs stay."""
+    monkeypatch.setenv("APPTAP_RULES", "iptables")
+    inside(lab, "iptables-restore", "--noflush", stdin="""*mangle
+:APPTAP_0badcafe_IN - [0:0]
+:APPTAP_THEIRS - [0:0]
+-A INPUT -j APPTAP_0badcafe_IN
+-A APPTAP_0badcafe_IN -j RETURN
+COMMIT
+""")
+    first = lab.apptap(tier="nflog", name="first.pcapng").wait_ready()
+    chains = set(re.findall(r"APPTAP_[0-9a-f]{8}", inside(lab, "iptables-save")))
+    assert "APPTAP_0badcafe" not in chains and len(chains) == 1
+    second = lab.apptap(tier="nflog", name="second.pcapng").wait_ready()
+    assert second.stop() == 0
+    assert set(re.findall(r"APPTAP_[0-9a-f]{8}", inside(lab, "iptables-save"))) == chains
+    assert first.stop() == 0
+    left = inside(lab, "iptables-save")
+    assert "APPTAP_THEIRS" in left and not re.search(r"APPTAP_[0-9a-f]{8}", left)
+    inside(lab, "iptables", "-t", "mangle", "-X", "APPTAP_THEIRS")

@@ -10,9 +10,6 @@ import lab as lab_module
 import truth
 from test_exact import account, judge, second_try
 
-# Netfilter's owner is who opened the socket's file: its giving away is not seen, and until somebody
-# accepts a connection it is the listener's.
-NOT_THROUGH = ("nflog",)
 GIVEN_KINDS = 8
 GRACE = 0.5	# seconds after a change of owner in which either may have the packet
 FREE_SLOT = 28	# the one of a class that has no use for its range of ports

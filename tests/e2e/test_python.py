@@ -4,16 +4,21 @@ Each test is a script of a user's, run in a network namespace of its own; it pri
 """
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
+import time
 
 import pytest
 
 import lab
+import phone as phone_module
 import program
-from program import UID, packets, sending
+from program import UID, Holder, packets, sending
 from program import net, tmp  # noqa: F401  fixtures
+from test_adb import payloads
+from test_cli_rights import sudoer  # noqa: F401  a fixture
 
 pytestmark = program.here
 BUILD = os.path.abspath(lab.BUILD)
@@ -48,10 +53,10 @@ here = apptap.LocalExecutor()
 """
 
 
-def user(net, script, *args, code=0, prefix=(), **env):
+def user(net, script, *args, code=0, prefix=(), flags=("-n",), **env):
     """Runs @script; returns the JSON that it printed last."""
     done = subprocess.run(
-        net.enter("-n") + [*prefix, sys.executable, "-c", PREAMBLE + textwrap.dedent(script),
+        net.enter(*flags) + [*prefix, sys.executable, "-c", PREAMBLE + textwrap.dedent(script),
                            *map(str, args)],
         capture_output=True, text=True, timeout=60, env={**ENV, **env})
     assert done.returncode == code, done.stderr + done.stdout
@@ -232,6 +237,18 @@ def test_progress_and_descriptors(net, tmp):
     assert packets(f"{tmp}/x.pcap") == 5
 
 
+def test_a_cleanup_leaves_a_capture_of_the_library_alone(net, tmp):
+    """Its agent's parent is no apptap, but a Python: it has a host all the same."""
+    got = user(net, """
+        s = apptap.CaptureSession(app, here, sys.argv[1])
+        s.start()
+        found = apptap.cleanup(here)
+        both(3)
+        print(json.dumps([found.agents_ended, found.agents_live, s.stop().counters.kept]))
+        """, f"{tmp}/x.pcap")
+    assert got[0] == 0 and got[1] >= 1 and got[2] == 3
+
+
 def test_the_program_as_a_module(net, tmp):
     with sending(net):
         done = subprocess.run(
@@ -240,3 +257,141 @@ def test_the_program_as_a_module(net, tmp):
             env=ENV, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
     assert packets(f"{tmp}/x.pcap") == 3
+
+
+# Where it runs
+
+
+def test_an_ordinary_user_by_sudo(sudoer, tmp):
+    """LocalExecutor(use_sudo=True) of somebody who may use sudo; without it, he is told."""
+    holder, _ = sudoer
+    for name in ("apptap", "libapptap.so.0.1.0"):
+        os.chmod(shutil.copy(os.path.join(BUILD, name), tmp), 0o755)
+    shutil.copytree(os.path.join(lab.REPO, "python", "apptap"), f"{tmp}/python/apptap")
+    env = {"APPTAP_LIBRARY": f"{tmp}/libapptap.so.0.1.0", "APPTAP_AGENT": f"{tmp}/apptap",
+           "PYTHONPATH": f"{tmp}/python"}
+    prefix = ("setpriv", "--reuid=54321", "--regid=54321", "--clear-groups")
+    with sending(holder):
+        got = user(holder, """
+            s = apptap.CaptureSession(app, here, sys.argv[1])
+            s.start(); time.sleep(0.1); r = s.stop()
+            try:
+                apptap.CaptureSession(app, apptap.LocalExecutor(use_sudo=False), sys.argv[1] + "2").start()
+            except PermissionError as error:
+                print(json.dumps([os.getuid(), r.counters.kept, error.message]))
+            """, f"{tmp}/out/x.pcap", prefix=prefix, flags=("-n", "-m"), **env)
+    assert got[0] == 54321 and got[1] > 0 and "needs root" in got[2]
+    assert packets(f"{tmp}/out/x.pcap") == got[1]
+    assert os.stat(f"{tmp}/out/x.pcap").st_uid == 54321
+
+
+WRAPPER = """
+import shlex
+
+class Plumbing:
+    # A tool's own: it quotes, elevates, and counts what goes through it. No stdin for what it starts.
+    platform, is_rooted = "android", True
+    def __init__(self, serial):
+        self.serial, self.calls = serial, []
+    def adb(self, *args, timeout=30):
+        self.calls.append(args[0])
+        done = subprocess.run(["adb", "-s", self.serial, *args], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=timeout)
+        return apptap.CmdResult(done.returncode, done.stdout, done.stderr)
+    def run(self, *args, timeout=None):
+        return self.adb(*args, timeout=timeout)
+    def elevated(self, args):
+        return "su -c " + shlex.quote(" ".join(map(shlex.quote, args)))
+    def shell(self, *args, background=False, timeout=None):
+        if background:
+            self.calls.append("background")
+            return subprocess.Popen(["adb", "-s", self.serial, "shell", self.elevated(args)],
+                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                    stderr=subprocess.PIPE, text=True)
+        return self.adb("shell", self.elevated(args), timeout=timeout)
+    def push_file(self, local, remote):
+        return self.adb("push", local, remote)
+    def pull_file(self, remote, local):
+        return self.adb("pull", remote, local)
+
+executor = apptap.AdbExecutor(device_id=sys.argv[2]) if sys.argv[3] == "adb" else Plumbing(sys.argv[2])
+with apptap.CaptureSession(apptap.Target(package="com.example.app"), executor, sys.argv[1]) as cap:
+    cap.start()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    cap.stop()
+r = cap.result
+print(json.dumps([sorted(r.uids), r.counters.kept, r.clock_ahead_ns is not None, str(r.tier),
+                  sorted(set(getattr(executor, "calls", [])))]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def phone():
+    reason = phone_module.why_not()
+    if reason:
+        pytest.skip(reason)
+    with phone_module.Phone() as p:
+        yield p
+
+
+@pytest.mark.parametrize("how", ["adb", "wrapped"])
+def test_a_phone(phone, tmp, how):
+    """By the library's own adb, and all through a tool's own plumbing round the same."""
+    env = {**ENV, **{k: phone.env[k] for k in ("APPTAP_AGENTS", "ANDROID_ADB_SERVER_PORT")}}
+    other = phone.sender(phone_module.OTHER, "other")
+    script = lab.Program(["env", *(f"{k}={v}" for k, v in env.items()), sys.executable, "-c",
+                          PREAMBLE + WRAPPER, f"{tmp}/x.pcap", phone.serial, how])
+    try:
+        assert script.line() == "ready"
+        app = phone.sender(phone_module.APP, "app")
+        time.sleep(0.3)  # not synchronisation: so long it sends
+        app.say("end")
+        sent = int(app.line())
+        script.say("stop")
+        uids, kept, clock, _, calls = json.loads(script.line())
+        assert script.finish() == 0
+    finally:
+        script.kill()
+    other.say("end")
+    texts = payloads(f"{tmp}/x.pcap")
+    assert phone_module.APP in uids and clock
+    assert len([t for t in texts if t.startswith(b"app")]) == sent > 0
+    assert not [t for t in texts if t.startswith(b"other")]
+    assert calls == ([] if how == "adb" else ["pull", "push", "shell"])
+    assert phone_module.until(lambda: not phone.leftovers(), 2) is not None, phone.leftovers()
+
+
+def test_a_wheel_carries_all_that_it_needs(net, tmp):
+    """pip, without a network: installed in a folder of its own, it captures with nothing else said."""
+    env = {**os.environ, "APPTAP_BUILD": BUILD, "PIP_NO_INDEX": "1", "TMPDIR": tmp}
+    shutil.copytree(os.path.join(lab.REPO, "python"), f"{tmp}/python", ignore=shutil.ignore_patterns("build"))
+    done = subprocess.run([sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps",
+                           "--target", f"{tmp}/site", f"{tmp}/python"], env=env,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert os.path.exists(f"{tmp}/site/apptap/py.typed")
+    got = user(net, """
+        s = apptap.CaptureSession(app, here, sys.argv[1])
+        s.start(); both(5); r = s.stop()
+        print(json.dumps([apptap.__file__, apptap.native.library()._name, r.counters.kept]))
+        """, f"{tmp}/x.pcap", PYTHONPATH=f"{tmp}/site", APPTAP_LIBRARY="/nowhere",
+        APPTAP_AGENT="/nowhere")
+    assert got == [f"{tmp}/site/apptap/__init__.py", f"{tmp}/site/apptap/lib/libapptap.so.0", 5]
+
+
+def test_structures_are_those_of_the_header(net):
+    """The sizes that ctypes has are the compiler's."""
+    abi = subprocess.run([os.path.join(BUILD, "tests", "api", "api-abi")], capture_output=True,
+                         text=True, check=True).stdout
+    c_sizes = dict(line.split()[1:] for line in abi.splitlines() if line.startswith("struct"))
+    sizes = user(net, """
+        import ctypes
+        from apptap import native as n
+        print(json.dumps({name: ctypes.sizeof(s) for name, s in dict(
+            error=n.Error, packet=n.CPacket, connection=n.CConnection, uid=n.CUid,
+            cgroup=n.CCgroup, process=n.CProcess, tier_status=n.TierStatus, counters=n.CCounters,
+            event=n.Event, link=n.Link, options=n.Options, result=n.Result, app=n.CApp,
+            app_list=n.AppList, tier_list=n.TierList, cleaned=n.Cleaned).items()}))
+        """)
+    assert {f"apptap_{k}": str(v) for k, v in sizes.items()} == c_sizes

@@ -24,7 +24,7 @@ static void find_root(void)
 	while (f && !root[0] && fgets(line, sizeof(line), f))
 		if (sscanf(line, "%*s %255s %63s", point, type) == 2 &&
 		    strcmp(type, "cgroup2") == 0)
-			strcpy(root, point);
+			memcpy(root, point, sizeof(root));
 	if (f)
 		fclose(f);
 	if (!root[0])

@@ -121,13 +121,13 @@ static void test_too_much_for_one_request(void **state)
 
 static void test_bits_of_a_mark(void **state)
 {
-	uint32_t bits[3];
+	uint32_t bits[APPTAP_BITS];
 
 	(void)state;
-	apptap_rules_bits(0x38000000, bits);
-	assert_int_equal(bits[0], 0x08000000);
-	assert_int_equal(bits[1], 0x10000000);
-	assert_int_equal(bits[2], 0x20000000);
+	apptap_rules_bits(0x3e000000, bits);
+	assert_int_equal(bits[APPTAP_BIT_A0], 0x02000000);
+	assert_int_equal(bits[APPTAP_BIT_A1], 0x04000000);
+	assert_int_equal(bits[APPTAP_BIT_GIVEN], 0x20000000);
 }
 
 int main(void)

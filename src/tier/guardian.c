@@ -1,0 +1,87 @@
+/*
+ * guardian.c - a process that outlives a killed agent, and removes the chains it has left
+ *
+ * How it works. It waits at one end of a pipe for the other to close: the agent does that when it
+ * is done, and the kernel does it when the agent is killed. So there is one way for both. It runs
+ * the same program afresh, in a session of its own, and holds nothing but that pipe and its name.
+ */
+#include "tier/guardian.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+
+#include "tier/ipt_table.h"
+#include "tier/marks.h"
+
+#define HELD_FD 3
+
+static void become(const struct apptap_guardian_orders *orders, int in)
+{
+	char number[16];
+	char *argv[] = { (char *)"apptap", (char *)"--guardian",   (char *)orders->tag,
+			 number,	   (char *)orders->tables, NULL };
+	int null = open("/dev/null", O_RDWR);
+
+	snprintf(number, sizeof(number), "%x", orders->mark);
+	setsid();
+	dup2(in, STDIN_FILENO);
+	dup2(null, STDOUT_FILENO);
+	dup2(null, STDERR_FILENO);
+	dup2(orders->held, HELD_FD); /* not to be closed by exec, unlike all others of ours */
+	execv("/proc/self/exe", argv);
+	_exit(127);
+}
+
+int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardian_orders *orders,
+			  struct apptap_error *err)
+{
+	int ends[2];
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return apptap_error_set(err, errno, "making a pipe");
+	g->pid = fork();
+	if (g->pid == 0)
+		become(orders, ends[0]);
+	close(ends[0]);
+	g->fd = ends[1];
+	if (g->pid > 0)
+		return 0;
+	close(apptap_steal_fd(&g->fd));
+	return apptap_error_set(err, EAGAIN, "starting the process that removes our rules");
+}
+
+void apptap_guardian_end(struct apptap_guardian *g)
+{
+	if (g->fd < 0)
+		return;
+	close(apptap_steal_fd(&g->fd));
+	while (waitpid(g->pid, NULL, 0) < 0)
+		if (errno != EINTR)
+			return;
+}
+
+int apptap_guardian_main(const char *tag, const char *mark, const char *tables)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
+	char byte;
+
+	if (strlen(tag) != 8 || strspn(tag, "0123456789abcdef") != 8)
+		return 2;
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
+		signal(signals[i], SIG_IGN);
+	while (read(STDIN_FILENO, &byte, 1) < 0)
+		if (errno != EINTR)
+			break;
+	/* Another program's change at the same moment may get in the way of ours. */
+	for (int i = 0; i < 20 && apptap_ipt_remove(tag, NULL) < 0; i++)
+		usleep(100000);
+	if (strchr(tables, '4'))
+		apptap_ipt_table_drop(APPTAP_IPT_V4);
+	if (strchr(tables, '6'))
+		apptap_ipt_table_drop(APPTAP_IPT_V6);
+	apptap_marks_clear((uint32_t)strtoul(mark, NULL, 16), NULL);
+	return 0;
+}

@@ -1,0 +1,42 @@
+/* ipt.h - iptables and ip6tables: changes in one go, and an end to what is ours */
+#ifndef APPTAP_TIER_IPT_H
+#define APPTAP_TIER_IPT_H
+
+#include "base/error.h"
+
+#define APPTAP_IPT_PREFIX "APPTAP_" /* begins the name of every chain of ours */
+
+enum apptap_ipt_family { APPTAP_IPT_V4, APPTAP_IPT_V6 };
+
+/* Is the program there, and has the kernel the family? 0, or -errno with @err saying what lacks. */
+int apptap_ipt_check(enum apptap_ipt_family family, struct apptap_error *err);
+
+/* Gives @text (of the table mangle) to iptables-restore --noflush: all of it is done, or nothing.
+ */
+int apptap_ipt_restore(enum apptap_ipt_family family, const char *text, struct apptap_error *err);
+
+/* What iptables-save -t mangle says: a string of the caller's. */
+int apptap_ipt_save(enum apptap_ipt_family family, char **out, struct apptap_error *err);
+
+/*
+ * Writes into @out what removes the chains whose name begins with APPTAP_IPT_PREFIX @tag, and all
+ * that leads to them, from what iptables-save said. Return: how many chains there are, -ENOSPC.
+ */
+int apptap_ipt_removal(const char *saved, const char *tag, char *out, size_t size);
+
+/* Removes those of both families. Return: how many there were; -errno. */
+int apptap_ipt_remove(const char *tag, struct apptap_error *err);
+
+/* The bits of a mark that the rules in @saved speak of. */
+uint32_t apptap_ipt_marks(const char *saved);
+
+/*
+ * Holds the name of @tag as long as the descriptor is open, in whichever process: who finds the
+ * name free knows that nobody looks after its chains. -EADDRINUSE: somebody does.
+ */
+int apptap_ipt_hold(const char *tag);
+
+/* Removes the chains of captures that nobody looks after any more. Return: chains; -errno. */
+int apptap_ipt_heal(struct apptap_error *err);
+
+#endif

@@ -1,0 +1,43 @@
+/* rules.c - the choice between the ways to have rules in the kernel */
+#include "tier/rules.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+static const struct apptap_rules_ops *const backends[] = { &apptap_rules_nft, &apptap_rules_ipt };
+
+void apptap_rules_make_tag(char tag[APPTAP_RULES_TAG_BYTES + 1])
+{
+	auto_close int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+	uint32_t v = (uint32_t)apptap_clock_ns(CLOCK_MONOTONIC);
+
+	if (fd >= 0 && read(fd, &v, sizeof(v)) < 0)
+		v ^= (uint32_t)getpid();
+	snprintf(tag, APPTAP_RULES_TAG_BYTES + 1, "%08x", v);
+}
+
+int apptap_rules_install(struct apptap_rules **out, const struct apptap_rules_config *cfg,
+			 struct apptap_error *err)
+{
+	const char *only = secure_getenv("APPTAP_RULES"); /* for tests: the name of one */
+	char all[sizeof(err->msg)] = "";
+	size_t len = 0;
+	int r = -EOPNOTSUPP;
+
+	for (size_t i = 0; i < ARRAY_SIZE(backends); i++) {
+		struct apptap_error why = { 0 };
+
+		if (only && strcmp(only, backends[i]->name) != 0)
+			continue;
+		r = backends[i]->install(out, cfg, &why);
+		if (r == 0)
+			return 0;
+		if (len < sizeof(all))
+			len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s: %.200s",
+						len ? "; " : "", backends[i]->name, why.msg);
+		if (r == -EPERM || r == -EACCES)
+			break; /* the next would hear the same */
+	}
+	return apptap_error_say(err, -r, "%s", len ? all : "there is no way here to set rules");
+}

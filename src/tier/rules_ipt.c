@@ -1,0 +1,394 @@
+/*
+ * rules_ipt.c - rules of iptables and ip6tables, in chains of the table mangle
+ *
+ * How it works. They say what those of nft_table.c say, in other words; but an owner is known on
+ * the way out only, so what comes in is told by marks alone. Both families are changed by one
+ * iptables-restore each. A guardian removes them at the end, whatever that is.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "tier/guardian.h"
+#include "tier/ipt_table.h"
+#include "tier/rules.h"
+
+#define TEXT_BYTES (256U << 10)
+#define PORTS_MAX 500 /* rules for bound ports */
+#define ANYBODY "-m owner --uid-owner 0-4294967294" /* there is a socket with an open file */
+
+struct ipt_rules {
+	struct apptap_rules base;
+	uint32_t bit[APPTAP_BITS];
+	uint32_t mark;
+	uint16_t group;
+	char tag[APPTAP_RULES_TAG_BYTES + 1];
+	bool v6;
+	int held; /* owned: the name of our chains */
+	struct apptap_guardian guardian; /* owned */
+	uint8_t told[65536 / 8]; /* ports that have a rule */
+	size_t ports;
+	enum apptap_ipt_family family; /* of the text that is being written */
+	size_t len;
+	char text[TEXT_BYTES];
+};
+
+static struct ipt_rules *ipt_of(struct apptap_rules *r)
+{
+	return apptap_container_of(r, struct ipt_rules, base);
+}
+
+static void say(struct ipt_rules *n, const char *fmt, ...) APPTAP_PRINTF(2, 3);
+
+static void say(struct ipt_rules *n, const char *fmt, ...)
+{
+	va_list ap;
+	int len;
+
+	va_start(ap, fmt);
+	len = vsnprintf(n->text + n->len, sizeof(n->text) - n->len, fmt, ap);
+	va_end(ap);
+	n->len = MIN(n->len + (size_t)MAX(len, 0), sizeof(n->text) - 1);
+}
+
+/* -A <chain of ours> @match -j or -g @target, a chain of ours too */
+static void rule(struct ipt_rules *n, const char *chain, const char *match, const char *verb,
+		 const char *target)
+{
+	say(n, "-A " APPTAP_IPT_PREFIX "%s_%s %s %s " APPTAP_IPT_PREFIX "%s_%s\n", n->tag, chain,
+	    match, verb, n->tag, target);
+}
+
+static void go_to(struct ipt_rules *n, const char *chain, const char *match, const char *target)
+{
+	rule(n, chain, match, "-g", target);
+}
+
+static void leave(struct ipt_rules *n, const char *chain, const char *match)
+{
+	say(n, "-A " APPTAP_IPT_PREFIX "%s_%s %s -j RETURN\n", n->tag, chain, match);
+}
+
+static void log_as(struct ipt_rules *n, const char *chain, const char *match,
+		   enum apptap_rule_class class)
+{
+	say(n,
+	    "-A " APPTAP_IPT_PREFIX "%s_%s %s -j NFLOG --nflog-group %u --nflog-prefix %s%c%s%s\n",
+	    n->tag, chain, match, n->group, n->tag, class,
+	    apptap_rules_at_once(class) ? " --nflog-threshold 1" : "",
+	    apptap_rules_is_notice(class) ? " --nflog-size 64" : "");
+}
+
+static void set_mark(struct ipt_rules *n, const char *chain, const char *match, uint32_t clear,
+		     uint32_t set)
+{
+	say(n, "-A " APPTAP_IPT_PREFIX "%s_%s %s -j CONNMARK --set-xmark 0x%x/0x%x\n", n->tag,
+	    chain, match, set, clear | set);
+}
+
+#define ORIGINAL "-m conntrack --ctdir ORIGINAL"
+#define REPLY "-m conntrack --ctdir REPLY"
+
+/* @dir (may be "") and the connection's mark has @bit */
+static const char *marked(const char *dir, uint32_t bit, char buf[96])
+{
+	snprintf(buf, 96, "%s -m connmark --mark 0x%x/0x%x", dir, bit, bit);
+	return buf;
+}
+
+static void out_rules(struct ipt_rules *n, const struct apptap_scope *scope)
+{
+	const uint32_t *bit = n->bit;
+	char m[96];
+
+	for (size_t i = 0; i < scope->uid_count; i++) {
+		snprintf(m, sizeof(m), "-m owner --uid-owner %u", (unsigned)scope->uids[i].uid);
+		go_to(n, "OUT", m, "MINE");
+	}
+	go_to(n, "OUT", marked("", bit[APPTAP_BIT_GIVEN], m), "GIVEN");
+	go_to(n, "OUT", marked(ORIGINAL, bit[APPTAP_BIT_A0], m), "SENT");
+	go_to(n, "OUT", marked(REPLY, bit[APPTAP_BIT_A1], m), "SENT");
+	go_to(n, "OUT", marked(REPLY, bit[APPTAP_BIT_PENDING], m), "WAITS");
+	go_to(n, "OUT", "-m conntrack --ctstate INVALID,UNTRACKED", "STRAY");
+}
+
+static void out_chains(struct ipt_rules *n)
+{
+	const uint32_t *bit = n->bit;
+	uint32_t known = bit[APPTAP_BIT_PENDING] | bit[APPTAP_BIT_GIVEN];
+	char m[96], syn[160];
+
+	snprintf(syn, sizeof(syn), "-p tcp -m tcp --tcp-flags SYN SYN %s",
+		 marked(REPLY, bit[APPTAP_BIT_PENDING], m));
+	go_to(n, "MINE", syn, "PENDING");
+	set_mark(n, "MINE", ORIGINAL, known, bit[APPTAP_BIT_A0]);
+	set_mark(n, "MINE", REPLY, known, bit[APPTAP_BIT_A1]);
+	log_as(n, "MINE", "", APPTAP_RULE_SENT);
+	go_to(n, "SENT", ANYBODY, "TAKEN");
+	log_as(n, "SENT", "", APPTAP_RULE_SENT_MARKED);
+	log_as(n, "TAKEN", "", APPTAP_RULE_TAKEN);
+	set_mark(n, "TAKEN", ORIGINAL, bit[APPTAP_BIT_A0], bit[APPTAP_BIT_TAKEN]);
+	set_mark(n, "TAKEN", REPLY, bit[APPTAP_BIT_A1], bit[APPTAP_BIT_TAKEN]);
+	go_to(n, "WAITS", "-p tcp -m tcp ! --tcp-flags SYN SYN " ANYBODY, "DECIDED");
+	log_as(n, "WAITS", "", APPTAP_RULE_PENDING);
+	log_as(n, "DECIDED", "", APPTAP_RULE_ACCEPTED);
+	set_mark(n, "DECIDED", REPLY, bit[APPTAP_BIT_PENDING], 0);
+	log_as(n, "PENDING", "", APPTAP_RULE_PENDING);
+	log_as(n, "GIVEN", "", APPTAP_RULE_GIVEN);
+	leave(n, "STRAY", ANYBODY);
+	log_as(n, "STRAY", "-p tcp", APPTAP_RULE_SENT_ASK);
+	log_as(n, "STRAY", "-p udp", APPTAP_RULE_SENT_ASK);
+	log_as(n, "STRAY", "-p udplite", APPTAP_RULE_SENT_ASK);
+}
+
+static void in_rules(struct ipt_rules *n)
+{
+	static const char syn[] = "-p tcp -m tcp --tcp-flags SYN,ACK SYN";
+	const uint32_t *bit = n->bit;
+	char m[96];
+
+	leave(n, "IN", marked(ORIGINAL, bit[APPTAP_BIT_A0], m));
+	leave(n, "IN", marked(REPLY, bit[APPTAP_BIT_A1], m));
+	go_to(n, "IN", marked("", bit[APPTAP_BIT_GIVEN], m), "CAME");
+	go_to(n, "IN", syn, "ASK");
+	go_to(n, "IN", marked(ORIGINAL, bit[APPTAP_BIT_PENDING], m), "PENDING");
+	go_to(n, "IN", marked(ORIGINAL, bit[APPTAP_BIT_A1], m), "GOT");
+	go_to(n, "IN", marked(REPLY, bit[APPTAP_BIT_A0], m), "GOT");
+	go_to(n, "IN", marked("", bit[APPTAP_BIT_TAKEN], m), "ASK");
+	go_to(n, "IN", "-m conntrack --ctstate NEW,INVALID,UNTRACKED", "ASK");
+	go_to(n, "IN", "-p udp", "PORTS");
+	leave(n, "CAME", "-i lo");
+	log_as(n, "CAME", "", APPTAP_RULE_GIVEN);
+	log_as(n, "GOT", "-p udp", APPTAP_RULE_GOT_DATAGRAM);
+	leave(n, "GOT", "-p udp");
+	log_as(n, "GOT", "-p udplite", APPTAP_RULE_GOT_DATAGRAM);
+	leave(n, "GOT", "-p udplite");
+	log_as(n, "GOT", "", APPTAP_RULE_GOT_MARKED);
+	leave(n, "ASK", n->family == APPTAP_IPT_V6 ? "-p ipv6-icmp" : "-p icmp");
+	snprintf(m, sizeof(m), "%s " ORIGINAL, syn);
+	set_mark(n, "ASK", m, 0, bit[APPTAP_BIT_PENDING]);
+	log_as(n, "ASK", "", APPTAP_RULE_ASK);
+}
+
+static const char *const chains[] = { "OUT",	 "MINE",    "SENT",  "TAKEN", "WAITS",
+				      "DECIDED", "PENDING", "GIVEN", "STRAY", "IN",
+				      "CAME",	 "GOT",	    "ASK",   "PORTS" };
+
+static void begin(struct ipt_rules *n, enum apptap_ipt_family family)
+{
+	n->family = family;
+	n->len = 0;
+	say(n, "*mangle\n");
+}
+
+static int commit(struct ipt_rules *n, struct apptap_error *err)
+{
+	say(n, "COMMIT\n");
+	if (n->len >= sizeof(n->text) - 1)
+		return apptap_error_say(err, E2BIG, "more rules than there is room for");
+	return apptap_ipt_restore(n->family, n->text, err);
+}
+
+static int install_family(struct ipt_rules *n, enum apptap_ipt_family family,
+			  const struct apptap_scope *scope, struct apptap_error *err)
+{
+	const char *group = family == APPTAP_IPT_V6 ? "ff00::/8" : "224.0.0.0/3";
+
+	begin(n, family);
+	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
+		say(n, ":" APPTAP_IPT_PREFIX "%s_%s - [0:0]\n", n->tag, chains[i]);
+	out_rules(n, scope);
+	out_chains(n);
+	in_rules(n);
+	/* Behind every filter of OUTPUT, before every filter of INPUT. What comes back to this
+	 * machine as well passes POSTROUTING twice. */
+	say(n, "-I POSTROUTING ! -d %s -j " APPTAP_IPT_PREFIX "%s_OUT\n", group, n->tag);
+	say(n, "-I OUTPUT -d %s -j " APPTAP_IPT_PREFIX "%s_OUT\n", group, n->tag);
+	say(n, "-I INPUT -j " APPTAP_IPT_PREFIX "%s_IN\n", n->tag);
+	return commit(n, err);
+}
+
+static void ipt_remove(struct apptap_rules *r)
+{
+	struct ipt_rules *n;
+
+	if (!r)
+		return;
+	n = ipt_of(r);
+	apptap_guardian_end(&n->guardian);
+	if (n->held >= 0)
+		close(n->held);
+	free(n);
+}
+
+static int install_both(struct ipt_rules *n, const struct apptap_rules_config *cfg,
+			struct apptap_error *err)
+{
+	char tables[3] = "";
+	struct apptap_guardian_orders orders = {
+		.tag = n->tag,
+		.tables = tables,
+		.mark = n->mark,
+	};
+	int r = apptap_ipt_check(APPTAP_IPT_V4, err);
+
+	if (r < 0)
+		return r;
+	n->v6 = apptap_ipt_check(APPTAP_IPT_V6, NULL) != -EAFNOSUPPORT;
+	apptap_ipt_heal(NULL); /* what a power cut has left */
+	n->held = apptap_ipt_hold(n->tag);
+	if (n->held < 0)
+		return apptap_error_set(err, -n->held, "naming our chains");
+	orders.held = n->held;
+	if (!apptap_ipt_table_exists(APPTAP_IPT_V4))
+		strcat(tables, "4");
+	if (n->v6 && !apptap_ipt_table_exists(APPTAP_IPT_V6))
+		strcat(tables, "6");
+	r = apptap_guardian_start(&n->guardian, &orders, err);
+	if (r == 0)
+		r = install_family(n, APPTAP_IPT_V4, cfg->scope, err);
+	if (r == 0 && n->v6)
+		r = install_family(n, APPTAP_IPT_V6, cfg->scope, err);
+	return r;
+}
+
+static int ipt_install(struct apptap_rules **out, const struct apptap_rules_config *cfg,
+		       struct apptap_error *err)
+{
+	struct ipt_rules *n = calloc(1, sizeof(*n));
+	int r;
+
+	if (!n)
+		return apptap_error_set(err, ENOMEM, "allocating rules");
+	n->base.ops = &apptap_rules_ipt;
+	n->group = cfg->group;
+	n->mark = cfg->mark;
+	n->held = -1;
+	n->guardian = (struct apptap_guardian)APPTAP_GUARDIAN_NONE;
+	apptap_rules_bits(cfg->mark, n->bit);
+	snprintf(n->tag, sizeof(n->tag), "%s", cfg->tag);
+	r = install_both(n, cfg, err);
+	if (r < 0) {
+		ipt_remove(&n->base);
+		return r;
+	}
+	*out = &n->base;
+	return 0;
+}
+
+/* One change of both families: @each writes it. */
+static int change(struct ipt_rules *n, void (*each)(struct ipt_rules *n, const void *arg),
+		  const void *arg, struct apptap_error *err)
+{
+	int r = 0;
+
+	for (int family = APPTAP_IPT_V4; r == 0 && family <= (n->v6 ? APPTAP_IPT_V6 : 0);
+	     family++) {
+		begin(n, (enum apptap_ipt_family)family);
+		each(n, arg);
+		r = commit(n, err);
+	}
+	return r;
+}
+
+/* A chain that is declared again begins empty. */
+static void write_update(struct ipt_rules *n, const void *arg)
+{
+	say(n, ":" APPTAP_IPT_PREFIX "%s_OUT - [0:0]\n", n->tag);
+	out_rules(n, arg);
+}
+
+static int ipt_update(struct apptap_rules *r, const struct apptap_scope *scope,
+		      struct apptap_error *err)
+{
+	return change(ipt_of(r), write_update, scope, err);
+}
+
+struct port_list {
+	const uint16_t *ports;
+	size_t count;
+};
+
+static bool is_told(const struct ipt_rules *n, uint16_t port)
+{
+	return n->told[port / 8] & 1U << port % 8;
+}
+
+static void write_ports(struct ipt_rules *n, const void *arg)
+{
+	const struct port_list *list = arg;
+	char m[64];
+
+	for (size_t i = 0; i < list->count; i++) {
+		if (is_told(n, list->ports[i]))
+			continue;
+		snprintf(m, sizeof(m), "-p udp -m udp --dport %u", list->ports[i]);
+		go_to(n, "PORTS", m, "ASK");
+	}
+}
+
+static int ipt_own_ports(struct apptap_rules *r, const uint16_t *ports, size_t count,
+			 struct apptap_error *err)
+{
+	struct ipt_rules *n = ipt_of(r);
+	struct port_list list = { ports, 0 };
+	size_t fresh = 0;
+	int code;
+
+	while (list.count < count && n->ports + fresh < PORTS_MAX)
+		fresh += !is_told(n, ports[list.count++]);
+	if (!fresh)
+		return 0;
+	code = change(n, write_ports, &list, err);
+	if (code < 0)
+		return code;
+	for (size_t i = 0; i < list.count; i++)
+		n->told[ports[i] / 8] |= (uint8_t)(1U << ports[i] % 8);
+	n->ports += fresh;
+	return 0;
+}
+
+static bool has_jumps(struct ipt_rules *n, enum apptap_ipt_family family)
+{
+	auto_free char *saved = NULL;
+	char out[64], in[64];
+
+	if (apptap_ipt_save(family, &saved, NULL) < 0)
+		return true; /* not known */
+	snprintf(out, sizeof(out), " -j " APPTAP_IPT_PREFIX "%s_OUT\n", n->tag);
+	snprintf(in, sizeof(in), " -j " APPTAP_IPT_PREFIX "%s_IN\n", n->tag);
+	return strstr(saved, out) && strstr(saved, in);
+}
+
+static int ipt_check(struct apptap_rules *r, struct apptap_error *err)
+{
+	struct ipt_rules *n = ipt_of(r);
+
+	if (has_jumps(n, APPTAP_IPT_V4) && (!n->v6 || has_jumps(n, APPTAP_IPT_V6)))
+		return 0;
+	return apptap_error_say(err, ESTALE, "somebody has removed our rules from iptables");
+}
+
+static void write_silence(struct ipt_rules *n, const void *arg)
+{
+	(void)arg;
+	say(n, ":" APPTAP_IPT_PREFIX "%s_OUT - [0:0]\n", n->tag);
+	say(n, ":" APPTAP_IPT_PREFIX "%s_IN - [0:0]\n", n->tag);
+}
+
+/* What was logged is not counted here: @logged stays as it is. */
+static int ipt_silence(struct apptap_rules *r, uint64_t *logged, struct apptap_error *err)
+{
+	(void)logged;
+	return change(ipt_of(r), write_silence, NULL, err);
+}
+
+const struct apptap_rules_ops apptap_rules_ipt = {
+	.name = "iptables",
+	.install = ipt_install,
+	.update = ipt_update,
+	.own_ports = ipt_own_ports,
+	.check = ipt_check,
+	.silence = ipt_silence,
+	.remove = ipt_remove,
+};
