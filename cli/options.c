@@ -297,6 +297,14 @@ static int take_probe(struct apptap_options *o, const char *arg, struct apptap_e
 	return 0;
 }
 
+static int take_list(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_LIST;
+	return 0;
+}
+
 static int take_cleanup(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	(void)arg;
@@ -385,6 +393,7 @@ static const struct row rows[] = {
 	{ "verbose", 'v', NULL, "more about what happens", take_verbose },
 	{ NULL, 0, NULL, "Instead of a capture", NULL },
 	{ "probe", 0, NULL, "say which tiers work here, and why others do not", take_probe },
+	{ "list", 0, NULL, "the packages there (else: the programs that run) with their UIDs", take_list },
 	{ "cleanup", 0, NULL, "remove what an earlier capture may have left", take_cleanup },
 	{ "help", 'h', NULL, "this text", take_help },
 	{ "version", 'V', NULL, "the version", take_version },

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-#define RUN_MS 20000
+#define RUN_MS 9000
 #define GIVE_MS 600000 /* a copy within the target, of any size */
 #define SAY_BYTES 16384u /* of ours, in one exchange */
 #define PIPE_BYTES (1 << 20)
