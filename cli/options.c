@@ -185,15 +185,10 @@ static int take_format(struct apptap_options *o, const char *arg, struct apptap_
 
 static int take_tier(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	bool unfinished = strcmp(arg, "bpf") == 0;
-
-	/* It is being built: those who build it say so, nobody else meets it. */
-	if (unfinished && !secure_getenv("APPTAP_UNFINISHED"))
-		return usage(err, "--tier auto or --tier sockdiag",
-			     "the tier '%s' is not there yet", arg);
-	if (!unfinished && strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0 &&
-	    strcmp(arg, "nflog") != 0)
-		return usage(err, "--tier auto, sockdiag or nflog", "no tier is called '%s'", arg);
+	if (strcmp(arg, "auto") != 0 && strcmp(arg, "bpf") != 0 && strcmp(arg, "nflog") != 0 &&
+	    strcmp(arg, "sockdiag") != 0)
+		return usage(err, "--tier auto, bpf, nflog or sockdiag", "no tier is called '%s'",
+			     arg);
 	return copy(o->start.tier, sizeof(o->start.tier), arg, "the tier", err);
 }
 
