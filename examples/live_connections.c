@@ -46,7 +46,7 @@ static void print(void *arg, const struct apptap_event *ev)
 static void interrupt(int sig)
 {
 	(void)sig;
-	apptap_session_interrupt(session);
+	apptap_session_interrupt(session); /* NOLINT: made for it, and documented so */
 }
 
 int main(int argc, char **argv)

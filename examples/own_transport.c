@@ -7,6 +7,9 @@
  * The first argument is what reaches the machine when a command is put behind it: "ssh -T host",
  * "docker exec -i web", "sudo -n", or "" for this one. Its commands have to run as root there.
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* for environ and pipe2() */
+#endif
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,8 +24,6 @@
 #include <apptap/apptap.h>
 
 #define ARGS_MAX 64
-
-extern char **environ;
 
 struct transport {
 	char *prefix[ARGS_MAX]; /* ended by NULL */
@@ -49,6 +50,8 @@ static int launch(pid_t *pid, char **argv, int in_fd, int out_fd, struct apptap_
 	sigset_t none;
 	int code;
 
+	if (!argv[0])
+		return -EINVAL;
 	sigemptyset(&none);
 	posix_spawnattr_init(&attr);
 	posix_spawnattr_setsigmask(&attr, &none);
@@ -88,10 +91,10 @@ static int run(void *arg, const char *const *argv, int timeout_ms, struct apptap
 {
 	char *args[ARGS_MAX];
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int out, status, r;
+	int out = -1, status = 0, r;
 	char buf[4096];
 	ssize_t n;
-	pid_t pid;
+	pid_t pid = -1;
 
 	join(args, arg, argv);
 	r = launch_reading(&pid, args, null, &out, err);
@@ -125,7 +128,7 @@ static int copy(void *arg, const char *const *argv, const char *local, int flags
 	int fd = open(local, flags | O_CLOEXEC, 0600);
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	int status = 1;
-	pid_t pid;
+	pid_t pid = -1;
 	int r;
 
 	join(args, arg, argv);

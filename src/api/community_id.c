@@ -90,8 +90,8 @@ static char *put_base64(char *p, const uint8_t *bytes, size_t len)
 		v |= have > 2 ? bytes[i + 2] : 0;
 		*p++ = digits[v >> 18];
 		*p++ = digits[v >> 12 & 63];
-		*p++ = have > 1 ? digits[v >> 6 & 63] : '=';
-		*p++ = have > 2 ? digits[v & 63] : '=';
+		*p++ = (char)(have > 1 ? digits[v >> 6 & 63] : '=');
+		*p++ = (char)(have > 2 ? digits[v & 63] : '=');
 	}
 	return p;
 }

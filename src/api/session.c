@@ -479,7 +479,7 @@ void apptap_session_free(struct apptap_session *s)
 int apptap_capture(const struct apptap_options *options, struct apptap_result **result,
 		   struct apptap_error *err)
 {
-	struct apptap_session *s;
+	struct apptap_session *s = NULL;
 	int r = apptap_session_new(&s, options, err);
 
 	if (result)

@@ -131,70 +131,90 @@ static void options_become_a_start(void **state)
 	apptap_plan_free(&plan);
 }
 
-static void options_that_make_no_sense_are_refused(void **state)
+/* What a plan made of good options is changed to, and how that is refused. */
+static void assert_refused(const struct apptap_options *o)
+{
+	struct apptap_plan plan;
+
+	assert_int_equal(plan_of(o, &plan), -EINVAL);
+	assert_true(!plan.output && !plan.command); /* no leak */
+}
+
+#define GOOD(...)                  \
+	(&(struct apptap_options){ \
+		.size = sizeof(struct apptap_options), .output = "x.pcap", __VA_ARGS__ })
+
+static void targets_that_make_no_sense_are_refused(void **state)
 {
 	static const uint32_t nobody[] = { UINT32_MAX };
-	static const char *const unnamed[] = { NULL };
+	static const char *const none[] = { NULL };
 	static const char *const command[] = { "true", NULL };
-	static const struct apptap_link empty = { .size = sizeof(empty) };
-	const struct apptap_options good = {
-		.size = sizeof(good),
-		.user = "x",
-		.output = "x.pcap",
-	};
-	struct apptap_plan plan;
 	char long_name[300];
+
+	(void)state;
+	memset(long_name, 'x', sizeof(long_name));
+	long_name[sizeof(long_name) - 1] = '\0';
+	assert_refused(GOOD(.user = NULL));
+	assert_refused(GOOD(.user = "x", .target = "y"));
+	assert_refused(GOOD(.user = ""));
+	assert_refused(GOOD(.user = long_name));
+	assert_refused(GOOD(.pid = -1));
+	assert_refused(GOOD(.uid_count = 1));
+	assert_refused(GOOD(.uids = nobody, .uid_count = 1));
+	assert_refused(GOOD(.uids = nobody, .uid_count = 257));
+	assert_refused(GOOD(.user = "x", .tree = 1)); /* of no PID */
+	assert_refused(GOOD(.pid = 1, .tree = 1, .process_only = 1));
+	assert_refused(GOOD(.user = "x", .android_user = "0"));
+	assert_refused(GOOD(.command = none));
+	assert_refused(GOOD(.command = command, .ssh = "x"));
+}
+
+static void options_that_make_no_sense_are_refused(void **state)
+{
+	static const char *const unnamed[] = { NULL };
+	static const struct apptap_link empty = { .size = sizeof(empty) };
+
+	(void)state;
+	assert_refused(GOOD(.user = "x", .interface_count = 1));
+	assert_refused(GOOD(.user = "x", .interfaces = unnamed, .interface_count = 1));
+	assert_refused(GOOD(.user = "x", .interfaces = unnamed, .interface_count = 17));
+	assert_refused(GOOD(.user = "x", .snaplen = APPTAP_SNAPLEN_MAX + 1));
+	assert_refused(GOOD(.user = "x", .buffer_bytes = 1));
+	assert_refused(GOOD(.user = "x", .nflog_group = 65536));
+	assert_refused(GOOD(.user = "x", .output_fd = 1)); /* beside output */
+	assert_refused(GOOD(.user = "x", .sudo = 7));
+	assert_refused(GOOD(.user = "x", .device = "", .ssh = "x"));
+	assert_refused(GOOD(.user = "x", .link = &empty));
+	assert_refused(GOOD(.user = "x", .breadth = "much too long for the name of a breadth"));
+	assert_refused(
+		&(struct apptap_options){ .size = sizeof(struct apptap_options), .user = "x" });
+	assert_refused(&(struct apptap_options){
+		.size = sizeof(struct apptap_options), .user = "x", .output_fd = -1 });
+}
+
+static void a_caller_of_another_size_is_told_from_a_mistake(void **state)
+{
+	const struct apptap_options good = { .size = sizeof(good), .user = "x", .output = "y" };
 	struct {
 		struct apptap_options o;
 		uint64_t more;
 	} newer = { .o = good };
+	struct apptap_options small = good;
+	struct apptap_plan plan;
 
 	(void)state;
 	assert_int_equal(plan_of(&good, &plan), 0);
 	apptap_plan_free(&plan);
-	memset(long_name, 'x', sizeof(long_name));
-	long_name[sizeof(long_name) - 1] = '\0';
-#define REFUSED(...)                                                      \
-	do {                                                              \
-		struct apptap_options o = good;                           \
-		__VA_ARGS__;                                              \
-		assert_int_equal(plan_of(&o, &plan), -EINVAL);            \
-		assert_true(!plan.output && !plan.command); /* no leak */ \
-	} while (0)
-	REFUSED(o.size = 0);
-	REFUSED(o.size = sizeof(size_t)); /* a pointer's size, as a mistake would have it */
-	REFUSED(o.user = NULL);
-	REFUSED(o.target = "y");
-	REFUSED(o.user = "");
-	REFUSED(o.user = long_name);
-	REFUSED(o.user = NULL; o.pid = -1);
-	REFUSED(o.user = NULL; o.uid_count = 1);
-	REFUSED(o.user = NULL; o.uids = nobody; o.uid_count = 1);
-	REFUSED(o.user = NULL; o.uids = nobody; o.uid_count = 257);
-	REFUSED(o.interface_count = 1);
-	REFUSED(o.interfaces = unnamed; o.interface_count = 1);
-	REFUSED(o.interfaces = unnamed; o.interface_count = 17);
-	REFUSED(o.snaplen = APPTAP_SNAPLEN_MAX + 1);
-	REFUSED(o.buffer_bytes = 1);
-	REFUSED(o.nflog_group = 65536);
-	REFUSED(o.output_fd = 1);
-	REFUSED(o.output = NULL);
-	REFUSED(o.output = NULL; o.output_fd = -1);
-	REFUSED(o.sudo = 7);
-	REFUSED(o.tree = 1); /* of no PID */
-	REFUSED(o.user = NULL; o.pid = 1; o.tree = 1; o.process_only = 1);
-	REFUSED(o.android_user = "0");
-	REFUSED(o.device = ""; o.ssh = "x");
-	REFUSED(o.link = &empty);
-	REFUSED(o.user = NULL; o.command = unnamed);
-	REFUSED(o.user = NULL; o.command = command; o.ssh = "x");
-	REFUSED(o.breadth = "a name that is much too long for a breadth");
+	small.size = 0;
+	assert_refused(&small);
+	small.size = sizeof(size_t); /* a pointer's size, as a mistake would have it */
+	assert_refused(&small);
 	/* A caller that is newer than the library: fine, as long as it does not use what is new. */
 	newer.o.size = sizeof(newer);
 	assert_int_equal(plan_of(&newer.o, &plan), 0);
 	apptap_plan_free(&plan);
 	newer.more = 1;
-	assert_int_equal(plan_of(&newer.o, &plan), -EINVAL);
+	assert_refused(&newer.o);
 }
 
 static void a_command_is_copied(void **state)
@@ -441,7 +461,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(community_ids_are_the_published_ones),
 		cmocka_unit_test(options_become_a_start),
+		cmocka_unit_test(targets_that_make_no_sense_are_refused),
 		cmocka_unit_test(options_that_make_no_sense_are_refused),
+		cmocka_unit_test(a_caller_of_another_size_is_told_from_a_mistake),
 		cmocka_unit_test(a_command_is_copied),
 		cmocka_unit_test(an_older_caller_is_served),
 		cmocka_unit_test(packets_come_out_as_they_went_in),
