@@ -14,6 +14,7 @@ enum {
 /* On another code than 0, @err (if filled) is for main to print. */
 int apptap_cmd_capture(struct apptap_options *o, struct apptap_error *err);
 int apptap_cmd_probe(struct apptap_options *o, struct apptap_error *err);
+int apptap_cmd_list(struct apptap_options *o, struct apptap_error *err);
 int apptap_cmd_cleanup(struct apptap_options *o, struct apptap_error *err);
 
 int apptap_cmd_exit_code(enum apptap_failure failure);

@@ -35,8 +35,8 @@ static void print(const struct apptap_event_cleanup *c)
 		printf("%" PRIu64 " removed\n", c->files_removed);
 	else
 		printf("none\n");
-	/* sockdiag, the only tier so far, keeps its state in sockets: gone with their process. */
-	printf("kernel rules: none to look for; the tier sockdiag installs none\n");
+	/* Both tiers keep what they have in descriptors: gone with their process. */
+	printf("kernel rules: none to look for; the tiers bpf and sockdiag leave none\n");
 }
 
 int apptap_cmd_cleanup(struct apptap_options *o, struct apptap_error *err)

@@ -39,6 +39,8 @@ static int run(struct apptap_options *o, struct apptap_error *err)
 		return APPTAP_EXIT_DONE;
 	case APPTAP_ACTION_PROBE:
 		return apptap_cmd_probe(o, err);
+	case APPTAP_ACTION_LIST:
+		return apptap_cmd_list(o, err);
 	case APPTAP_ACTION_CLEANUP:
 		return apptap_cmd_cleanup(o, err);
 	case APPTAP_ACTION_CAPTURE:

@@ -185,15 +185,10 @@ static int take_format(struct apptap_options *o, const char *arg, struct apptap_
 
 static int take_tier(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	bool unfinished = strcmp(arg, "bpf") == 0;
-
-	/* It is being built: those who build it say so, nobody else meets it. */
-	if (unfinished && !secure_getenv("APPTAP_UNFINISHED"))
-		return usage(err, "--tier auto or --tier sockdiag",
-			     "the tier '%s' is not there yet", arg);
-	if (!unfinished && strcmp(arg, "auto") != 0 && strcmp(arg, "sockdiag") != 0 &&
-	    strcmp(arg, "nflog") != 0)
-		return usage(err, "--tier auto, sockdiag or nflog", "no tier is called '%s'", arg);
+	if (strcmp(arg, "auto") != 0 && strcmp(arg, "bpf") != 0 && strcmp(arg, "nflog") != 0 &&
+	    strcmp(arg, "sockdiag") != 0)
+		return usage(err, "--tier auto, bpf, nflog or sockdiag", "no tier is called '%s'",
+			     arg);
 	return copy(o->start.tier, sizeof(o->start.tier), arg, "the tier", err);
 }
 
@@ -302,6 +297,14 @@ static int take_probe(struct apptap_options *o, const char *arg, struct apptap_e
 	return 0;
 }
 
+static int take_list(struct apptap_options *o, const char *arg, struct apptap_error *err)
+{
+	(void)arg;
+	(void)err;
+	o->action = APPTAP_ACTION_LIST;
+	return 0;
+}
+
 static int take_cleanup(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
 	(void)arg;
@@ -390,6 +393,7 @@ static const struct row rows[] = {
 	{ "verbose", 'v', NULL, "more about what happens", take_verbose },
 	{ NULL, 0, NULL, "Instead of a capture", NULL },
 	{ "probe", 0, NULL, "say which tiers work here, and why others do not", take_probe },
+	{ "list", 0, NULL, "the packages there (else: the programs that run) with their UIDs", take_list },
 	{ "cleanup", 0, NULL, "remove what an earlier capture may have left", take_cleanup },
 	{ "help", 'h', NULL, "this text", take_help },
 	{ "version", 'V', NULL, "the version", take_version },

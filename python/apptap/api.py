@@ -9,6 +9,7 @@ import os
 import queue
 import threading
 import warnings as python_warnings
+import weakref
 from typing import Any, AsyncIterator, Callable, Iterator, NamedTuple, Optional, Union
 
 from apptap import errors, native
@@ -23,6 +24,7 @@ from apptap.targets import Breadth, Target, Tier
 
 WAIT_MS = 200  # how long a call into the library may keep Ctrl-C waiting
 END = object()
+_inside = threading.local()
 
 
 class TierStatus(NamedTuple):
@@ -140,6 +142,9 @@ class CaptureSession:
     `on_warning` each warning, both in a thread of the library's.
     """
 
+    _handle: Optional[native.SESSION] = None
+    _started = False
+
     def __init__(
         self,
         target: Target,
@@ -178,8 +183,7 @@ class CaptureSession:
         self._on_progress, self._on_warning = on_progress, on_warning
         self._wants_packets = packets
         self._news: Optional[queue.SimpleQueue] = queue.SimpleQueue() if connections else None
-        self._handle: Optional[native.SESSION] = None
-        self._started = False
+        self._mark = object()  # is _inside.mark while a callback of ours runs
         self._over = threading.Event()
         self._names = native.Names()
         self._batch: Iterator[Packet] = iter(())
@@ -213,6 +217,8 @@ class CaptureSession:
         """
         if not self._started or self._handle is None:
             raise RuntimeError("CaptureSession not started")
+        if getattr(_inside, "mark", None) is self._mark:
+            raise RuntimeError("a callback cannot stop its own capture: use interrupt()")
         self._started = False
         raw, err = c.POINTER(native.Result)(), native.Error()
         code = native.library().apptap_session_stop(self._handle, c.byref(raw), c.byref(err))
@@ -248,11 +254,12 @@ class CaptureSession:
         self._started = False
         if handle is None:
             return
-        try:
-            native.library().apptap_session_free(handle)
-        finally:
-            self._end()
-            self._keep.clear()
+        self._end()
+        if getattr(_inside, "mark", None) is self._mark:
+            # The last reference went in the library's own thread, which cannot end itself.
+            threading.Thread(target=_free, args=(handle, self._keep)).start()
+        else:
+            _free(handle, self._keep)
 
     def __enter__(self) -> CaptureSession:
         return self
@@ -339,7 +346,7 @@ class CaptureSession:
 
     # --- to and from the library
 
-    def _take_event(self, _arg: Any, event: Any) -> None:
+    def _take_event(self, event: Any) -> None:
         ev = event.contents
         if ev.type == native.STATUS and self._on_progress:
             self._on_progress(native.counters(ev.counters.contents))
@@ -376,7 +383,7 @@ class CaptureSession:
             values["interfaces"] = (c.c_char_p * len(names))(*names)
             values["interface_count"] = len(names)
         if self._on_progress or self._on_warning or self._news:
-            values["event"] = native.EVENT_FN(self._take_event)
+            values["event"] = native.EVENT_FN(_event_taker(weakref.ref(self), self._mark))
             self._keep.append(values["event"])
         if self.tcpdump_path is not None:
             python_warnings.warn(_TCPDUMP, DeprecationWarning, stacklevel=4)
@@ -409,6 +416,26 @@ class CaptureSession:
             ended_by=native.text(raw.ended_by),
             format=native.text(raw.format) or None,
             snaplen=raw.snaplen)
+
+
+def _event_taker(session: Any, mark: object) -> Callable[[Any, Any], None]:
+    """A callback that does not keep its session alive."""
+    def take(_arg: Any, event: Any) -> None:
+        _inside.mark = mark
+        alive = session()
+        try:
+            if alive is not None:
+                alive._take_event(event)
+        finally:
+            alive = None  # may be the last reference: while the mark still tells where we are
+            _inside.mark = None
+
+    return take
+
+
+def _free(handle: Any, keep: list[Any]) -> None:
+    native.library().apptap_session_free(handle)
+    keep.clear()
 
 
 _TCPDUMP = "tcpdump_path is ignored: AppTap captures by itself"

@@ -18,7 +18,7 @@
  * and an agent that hears of no exchange for APPTAP_SPOOL_SILENCE_MS takes its host for dead: it
  * ends, and removes the folder.
  */
-#define APPTAP_SPOOL_SILENCE_MS 15000
+#define APPTAP_SPOOL_SILENCE_MS 10000
 
 /* @args: FOLDER, then the verb and its arguments, ended by NULL. Return: an exit code. */
 int apptap_spool_main(char *const *args);

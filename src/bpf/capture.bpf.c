@@ -28,18 +28,18 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 /* What is known of a packet before anything is looked at. */
 static __always_inline void begin(struct __sk_buff *skb, struct work *w, __u32 pkttype)
 {
-	struct sk_buff *at = (struct sk_buff *)as_number(skb);
-	unsigned char *head = 0, *data = 0;
+	__u64 number = as_number(skb), head = 0, data = 0;
 	__u16 offset = 0;
 
 	w->pkttype = (__u8)pkttype;
+	w->is_unsure = 0;
 	w->is_ether = settings.is_ether[skb->ifindex & (APPTAP_BPF_SHAPES - 1)];
 	w->l3 = ETH_BYTES;
 	if (w->is_ether)
 		return;
-	bpf_core_read(&head, sizeof(head), &at->head);
-	bpf_core_read(&data, sizeof(data), &at->data);
-	bpf_core_read(&offset, sizeof(offset), &at->network_header);
+	peek(&head, number, layout.skb_head);
+	peek(&data, number, layout.skb_data);
+	peek(&offset, number, layout.skb_network);
 	w->l3 = (__u32)(head + offset - data);
 }
 
@@ -66,7 +66,10 @@ __noinline int is_for_us(struct __sk_buff *skb)
 		__builtin_memcpy(fib.ipv6_dst, f->laddr, 16);
 	}
 	r = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	return r < 0 || r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED;
+	/* Its answer is the same for an address of ours and for one without a route. */
+	w->is_unsure =
+		r < 0 || r == BPF_FIB_LKUP_RET_NOT_FWDED || r == BPF_FIB_LKUP_RET_FWD_DISABLED;
+	return w->is_unsure;
 }
 
 static __always_inline void tuple_of(const struct apptap_bpf_flow *f, struct bpf_sock_tuple *t)
@@ -189,14 +192,32 @@ static __always_inline int is_group(const struct packet *p)
 	return (p->dst[12] & 0xf0) == 0xe0 || v4 == 0xffffffff;
 }
 
-/* What nothing is known of: of some protocols the kernel finds no sockets for us. */
-static __always_inline int kind_of_unknown(const struct packet *p, int group)
+/* The kernel finds sockets for us of two protocols only; pings are known by their requests. */
+static __always_inline int is_looked_up(const struct packet *p)
 {
+	return p->proto == PROTO_TCP || p->proto == PROTO_UDP || p->icmp != ICMP_NONE;
+}
+
+/* The flow of all peers: what stands for a socket of the other protocols. */
+static __always_inline void widen_flow(struct work *w)
+{
+	__builtin_memset(w->flow.laddr, 0, sizeof(w->flow.laddr));
+	__builtin_memset(w->flow.raddr, 0, sizeof(w->flow.raddr));
+	w->flow.rport_be = 0;
+}
+
+/* Nothing is known of its flow. is_ours: the last that sent from that port, or by that protocol. */
+static __always_inline int kind_of_unknown(struct work *w, int group)
+{
+	const struct packet *p = &w->p[0];
+
 	if (group)
 		return APPTAP_BPF_GROUP;
-	if (p->proto == PROTO_TCP || p->proto == PROTO_UDP || p->icmp != ICMP_NONE ||
-	    settings.is_quiet[p->proto])
+	if (is_looked_up(p) || settings.is_quiet[p->proto])
 		return 0;
+	widen_flow(w);
+	w->owner.is_ours = 0;
+	recall_flow();
 	return APPTAP_BPF_ASK;
 }
 
@@ -232,7 +253,7 @@ __noinline int judge_arrival(struct __sk_buff *skb, int local)
 		return APPTAP_BPF_PENDING;
 	if (w->owner.sight == SIGHT_OWNED && w->owner.is_ours)
 		return APPTAP_BPF_OURS;
-	return w->owner.sight == SIGHT_NONE || group ? kind_of_unknown(p, group) : 0;
+	return w->owner.sight == SIGHT_NONE || group ? kind_of_unknown(w, group) : 0;
 }
 
 SEC("tc")
@@ -258,22 +279,21 @@ int arrive(struct __sk_buff *skb)
 /* ---- leaving ---- */
 
 /* A tunnel's packet keeps the socket of the one that is in it. */
-static __always_inline int is_outer(struct sock *sk, struct __sk_buff *skb, const struct packet *p)
+static __always_inline int is_outer(__u64 sk, struct __sk_buff *skb, const struct packet *p)
 {
-	struct sk_buff *at = (struct sk_buff *)as_number(skb);
 	__u16 type = 0, proto = 0, family = 0, port = 0;
 
-	bpf_core_read(&type, sizeof(type), &sk->sk_type);
-	bpf_core_read(&proto, sizeof(proto), &sk->sk_protocol);
-	bpf_core_read(&family, sizeof(family), &sk->__sk_common.skc_family);
-	bpf_core_read(&port, sizeof(port), &sk->__sk_common.skc_num);
+	peek(&type, sk, layout.sock_type);
+	peek(&proto, sk, layout.sock_protocol);
+	peek(&family, sk, layout.sock_family);
+	peek(&port, sk, layout.sock_num);
 	if (type == TYPE_RAW || family == AF_PACKET)
 		return 0;
 	if (proto != p->proto)
 		return 1;
 	/* Ports differ also where the address is translated: that is no tunnel. */
 	return p->has_ports && port != bpf_ntohs(p->sport_be) &&
-	       BPF_CORE_READ_BITFIELD_PROBED(at, encapsulation);
+	       peek_bit(as_number(skb), layout.skb_encapsulation_bit);
 }
 
 /* Without a socket: what the kernel sends for a flow that was somebody's; what is forwarded. */
@@ -308,15 +328,14 @@ __noinline int judge_orphan(struct __sk_buff *skb)
 	return w->owner.sight == SIGHT_OWNED && w->owner.is_ours ? APPTAP_BPF_OURS : 0;
 }
 
-/* Return: the kind of record; 0: none, for its sender's sake. @number: of the socket, or 0. */
-__noinline int judge_sent(struct __sk_buff *skb, __u64 number, __u32 state)
+/* Return: the kind of record; 0: none, for its sender's sake. @sk: the socket, or 0. */
+__noinline int judge_sent(struct __sk_buff *skb, __u64 sk, __u32 state)
 {
-	struct sock *sk = (struct sock *)number;
 	struct work *w = work_of();
 
 	if (!w)
 		return 0;
-	if (!number || (state != STATE_NEW_SYN_RECV && is_kernels_own(sk)))
+	if (!sk || (state != STATE_NEW_SYN_RECV && is_kernels_own(sk)))
 		return judge_orphan(skb);
 	look_at(sk, state, w->p[0].proto == PROTO_TCP, &w->owner);
 	if (state != STATE_NEW_SYN_RECV && is_outer(sk, skb, &w->p[0]))
@@ -324,6 +343,10 @@ __noinline int judge_sent(struct __sk_buff *skb, __u64 number, __u32 state)
 	take_flow(w, 0, 1);
 	if (w->p[0].fragment != FRAGMENT_LATER)
 		note_flow();
+	if (w->p[0].fragment != FRAGMENT_LATER && !is_looked_up(&w->p[0])) {
+		widen_flow(w);
+		note_flow();
+	}
 	if (w->owner.sight == SIGHT_PENDING)
 		return APPTAP_BPF_PENDING;
 	return w->owner.is_ours ? APPTAP_BPF_OURS : 0;
@@ -361,10 +384,10 @@ int leave(struct __sk_buff *skb)
 
 		state = sk->state;
 		if (state != STATE_TIME_WAIT)
-			number = (__u64)as_number(sk);
+			number = as_number(sk);
 		/* Most strangers' packets end here. */
 		if (number && state != STATE_NEW_SYN_RECV && skb->ifindex != LOOPBACK_IFINDEX &&
-		    !is_marked(port) && !in_scope(number, uid_of((struct sock *)number)))
+		    !is_marked(port) && is_strangers(number))
 			return NEXT;
 	}
 	w = work_of();

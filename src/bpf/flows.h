@@ -66,9 +66,16 @@ static __always_inline int is_older(__u64 seen_ns, __s64 than_ns)
 	return (__s64)(bpf_ktime_get_ns() - seen_ns) > than_ns;
 }
 
+/* Before 6.13 the verifier does not know that a port of which the bytes were turned has 16 bits. */
+static __always_inline __u32 port_index(__u32 port)
+{
+	barrier_var(port);
+	return port & 0xffff;
+}
+
 static __always_inline int is_marked(__u32 port)
 {
-	return marked[port & 0xffff];
+	return marked[port_index(port)];
 }
 
 static __always_inline __u64 wake_flags(void)
@@ -136,7 +143,7 @@ __noinline int note_flow(void)
 	fresh.is_ours = w->owner.is_ours;
 	fresh.seen_ns = bpf_ktime_get_ns();
 	bpf_map_update_elem(&flows, &w->flow, &fresh, BPF_ANY);
-	marked[bpf_ntohs(w->flow.lport_be)] = 1;
+	marked[port_index(bpf_ntohs(w->flow.lport_be))] = 1;
 	marked[w->flow.proto] = 1; /* what a stranger's raw socket has for a port */
 	return 0;
 }

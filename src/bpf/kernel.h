@@ -1,4 +1,4 @@
-/* kernel.h - the few fields of the kernel's own structs that we read; libbpf finds where they are
+/* kernel.h - what we read of the kernel's own structs; where it is, we are told when we are loaded
  *
  * SPDX-License-Identifier: MIT OR GPL-2.0-only
  */
@@ -7,60 +7,38 @@
 
 #include <linux/bpf.h>
 
-#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
-#define RELOCATED __attribute__((preserve_access_index))
+#include "record.h"
 
-typedef struct {
-	__u32 val;
-} RELOCATED kuid_t;
+const volatile struct apptap_bpf_layout layout = {};
 
-struct socket;
+/*
+ * The verifier lets no arithmetic be done on an object's address, nor an offset from it be read
+ * that it does not know; negated twice it is the same number and no address any more.
+ */
+static __always_inline __u64 as_number(const volatile void *object)
+{
+	__u64 n = (__u64)object;
 
-struct sock_common {
-	unsigned char skc_state;
-	unsigned short skc_num;
-	unsigned short skc_family;
-	unsigned long skc_flags;
-	struct sock *skc_listener;
-} RELOCATED;
+	asm volatile("%0 = -%0; %0 = -%0" : "+r"(n));
+	return n;
+}
 
-struct kernfs_node {
-	__u64 id;
-} RELOCATED;
+/* The @size bytes at @offset of @object; zero where they cannot be read. */
+#define peek(to, object, offset) \
+	bpf_probe_read_kernel(to, sizeof(*(to)), (const void *)((object) + (offset)))
 
-struct cgroup;
+static __always_inline int peek_bit(__u64 object, __u32 bit)
+{
+	__u8 byte = 0;
 
-struct cgroup_subsys_state {
-	struct cgroup_subsys_state *parent;
-} RELOCATED;
-
-struct cgroup {
-	struct cgroup_subsys_state self;
-	struct kernfs_node *kn;
-} RELOCATED;
-
-struct sock_cgroup_data {
-	struct cgroup *cgroup;
-	__u64 val; /* before 5.15: the same pointer, or one that net_cls took the place of */
-} RELOCATED;
-
-struct sock {
-	struct sock_common __sk_common;
-	kuid_t sk_uid;
-	struct socket *sk_socket;
-	__u16 sk_type;
-	__u16 sk_protocol;
-	unsigned char sk_kern_sock : 1;
-	struct sock_cgroup_data sk_cgrp_data;
-} RELOCATED;
-
-struct sk_buff {
-	unsigned char *head;
-	unsigned char *data;
-	__u16 network_header;
-	__u8 encapsulation : 1;
-} RELOCATED;
+	peek(&byte, object, bit / 8);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return byte >> bit % 8 & 1;
+#else
+	return byte >> (7 - bit % 8) & 1;
+#endif
+}
 
 #endif

@@ -26,6 +26,7 @@ static __always_inline void fill(struct __sk_buff *skb, const struct work *w, __
 	r->kind = w->kind;
 	r->pkttype = w->pkttype;
 	r->is_ours = w->owner.is_ours;
+	r->is_unsure = w->is_unsure;
 	r->flow = w->flow;
 	if (w->is_ether && bpf_skb_load_bytes(skb, ETH_ALEN, r->haddr, ETH_ALEN) == 0)
 		r->halen = ETH_ALEN;
@@ -51,7 +52,7 @@ __noinline int put_small(struct __sk_buff *skb, __u64 len)
 {
 	struct work *w = work_of();
 
-	if (!w || len == 0)
+	if (!w || (__s64)len <= 0) /* which 6.1 understands, unlike == 0 */
 		return 0;
 	TRY(88)
 	TRY(152)
@@ -69,7 +70,7 @@ __noinline int put_large(struct __sk_buff *skb, __u64 len)
 {
 	struct work *w = work_of();
 
-	if (!w || len == 0)
+	if (!w || (__s64)len <= 0) /* which 6.1 understands, unlike == 0 */
 		return 0;
 	TRY(8088)
 	TRY(16280)

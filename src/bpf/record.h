@@ -45,12 +45,37 @@ struct apptap_bpf_record {
 	__u8 kind; /* enum apptap_bpf_kind */
 	__u8 pkttype; /* PACKET_HOST ... PACKET_OUTGOING */
 	__u8 halen;
-	__u8 is_ours; /* PENDING: the listener is. SETTLED: it is the app's */
+	__u8 is_ours; /* PENDING: the listener is. SETTLED: it is the app's. ASK: who sent last */
 	__u8 haddr[8];
-	__u8 zero[2];
+	__u8 is_unsure; /* the socket takes any address: is the packet's one of ours? */
+	__u8 zero;
 	__u32 pid; /* 0: not known */
 	char comm[16];
 	struct apptap_bpf_flow flow; /* of all but OURS */
+};
+
+/* Where the kernel keeps what we read, in bytes from the start of the struct; of the last two,
+ * which are single bits, in bits. Set before the programs are loaded. */
+struct apptap_bpf_layout {
+	__u32 sock_state; /* struct sock */
+	__u32 sock_num;
+	__u32 sock_family;
+	__u32 sock_flags;
+	__u32 sock_listener;
+	__u32 sock_net;
+	__u32 sock_uid;
+	__u32 sock_socket;
+	__u32 sock_type;
+	__u32 sock_protocol;
+	__u32 sock_cgroup;
+	__u32 cgroup_node; /* struct cgroup */
+	__u32 cgroup_parent;
+	__u32 node_id; /* struct kernfs_node */
+	__u32 skb_head; /* struct sk_buff */
+	__u32 skb_data;
+	__u32 skb_network;
+	__u32 sock_kern_bit;
+	__u32 skb_encapsulation_bit;
 };
 
 /* What the user half sets; in memory that both share. */
@@ -61,6 +86,7 @@ struct apptap_bpf_settings {
 	__u32 asleep; /* the reader wants to be woken by the next record */
 	__u32 deaf; /* nothing more is wanted */
 	__u32 wake_bytes; /* that many unread wake it in any case */
+	__u64 net; /* the network namespace that is captured; 0: the first socket's of the scope */
 	__u32 uids[APPTAP_BPF_UIDS_MAX];
 	__u64 cgroups[APPTAP_BPF_CGROUPS_MAX];
 	/* By ifindex: 1 where all interfaces of that remainder begin with an Ethernet header. */

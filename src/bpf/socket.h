@@ -6,7 +6,6 @@
 #define APPTAP_BPF_SOCKET_H
 
 #include "kernel.h"
-#include "record.h"
 
 #define STATE_TIME_WAIT 6
 #define STATE_LISTEN 10
@@ -29,23 +28,11 @@ struct owner {
 
 struct apptap_bpf_settings settings = {};
 
-/*
- * The verifier lets no arithmetic be done on a socket's address, nor an offset from it be read that
- * it does not know; negated twice it is the same number and no address any more.
- */
-static __always_inline struct sock *as_number(const volatile void *sk)
-{
-	__u64 n = (__u64)sk;
-
-	asm volatile("%0 = -%0; %0 = -%0" : "+r"(n));
-	return (struct sock *)n;
-}
-
-static __always_inline __u32 uid_of(struct sock *sk)
+static __always_inline __u32 uid_of(__u64 sk)
 {
 	__u32 uid = -1;
 
-	bpf_core_read(&uid, sizeof(uid), &sk->sk_uid.val);
+	peek(&uid, sk, layout.sock_uid);
 	return uid;
 }
 
@@ -60,33 +47,27 @@ __noinline int is_wanted_cgroup(__u64 id)
 }
 
 /* Is the socket's cgroup, or one above it, of the scope? */
-__noinline int in_cgroups(__u64 number)
+__noinline int in_cgroups(__u64 sk)
 {
-	struct sock *sk = (struct sock *)number;
-	struct cgroup *cgroup = 0;
-	struct kernfs_node *kn;
-	__u64 id;
+	__u64 cgroup = 0, node, id;
 
-	if (bpf_core_field_exists(sk->sk_cgrp_data.cgroup))
-		bpf_core_read(&cgroup, sizeof(cgroup), &sk->sk_cgrp_data.cgroup);
-	else
-		bpf_core_read(&cgroup, sizeof(cgroup), &sk->sk_cgrp_data.val);
+	peek(&cgroup, sk, layout.sock_cgroup);
 	for (int depth = 0; cgroup && depth < CGROUP_DEPTH; depth++) {
-		if (bpf_core_read(&kn, sizeof(kn), &cgroup->kn) < 0 ||
-		    bpf_core_read(&id, sizeof(id), &kn->id) < 0)
+		if (peek(&node, cgroup, layout.cgroup_node) < 0 ||
+		    peek(&id, node, layout.node_id) < 0)
 			return 0;
 		if (is_wanted_cgroup(id))
 			return 1;
 		/* self is the first member of struct cgroup, so its parent is the parent. */
-		if (bpf_core_read(&cgroup, sizeof(cgroup), &cgroup->self.parent) < 0)
+		if (peek(&cgroup, cgroup, layout.cgroup_parent) < 0)
 			return 0;
 	}
 	return 0;
 }
 
-__noinline int in_scope(__u64 number, __u32 uid)
+__noinline int in_scope(__u64 sk, __u32 uid)
 {
-	if (settings.cgroup_count && in_cgroups(number))
+	if (settings.cgroup_count && in_cgroups(sk))
 		return 1;
 	for (__u32 i = 0; i < APPTAP_BPF_UIDS_MAX; i++) {
 		if (i >= settings.uid_count)
@@ -97,21 +78,41 @@ __noinline int in_scope(__u64 number, __u32 uid)
 	return 0;
 }
 
-/* Nobody has it as a file, and nobody had: a connection that still waits to be accepted. */
-static __always_inline int is_pending(struct sock *sk)
+/* The same where it is asked of every packet: mostly there is one user. */
+static __always_inline int is_strangers(__u64 sk)
 {
-	struct socket *file = 0;
-	unsigned long flags = FLAG_DEAD;
+	__u32 uid = uid_of(sk);
 
-	bpf_core_read(&file, sizeof(file), &sk->sk_socket);
+	if (settings.uid_count == 1 && !settings.cgroup_count)
+		return uid != settings.uids[0];
+	return !in_scope(sk, uid);
+}
+
+/* Nobody has it as a file, and nobody had: a connection that still waits to be accepted. */
+static __always_inline int is_pending(__u64 sk)
+{
+	unsigned long file = 0, flags = FLAG_DEAD;
+
+	peek(&file, sk, layout.sock_socket);
 	if (file)
 		return 0;
-	bpf_core_read(&flags, sizeof(flags), &sk->__sk_common.skc_flags);
+	peek(&flags, sk, layout.sock_flags);
 	return !(flags & FLAG_DEAD);
 }
 
+/* Interfaces may carry what other network namespaces send (macvlan): not what was asked for. */
+static __always_inline int is_here(__u64 sk)
+{
+	__u64 net = 0;
+
+	peek(&net, sk, layout.sock_net);
+	if (!settings.net)
+		settings.net = net; /* our own, when the tier is proven */
+	return settings.net == net;
+}
+
 /* @state: of @sk, as the program's own access to it says. */
-static __always_inline void look_at(struct sock *sk, __u32 state, int is_tcp, struct owner *o)
+static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct owner *o)
 {
 	o->sight = SIGHT_OWNED;
 	if (state == STATE_TIME_WAIT) {
@@ -121,22 +122,22 @@ static __always_inline void look_at(struct sock *sk, __u32 state, int is_tcp, st
 		return;
 	}
 	if (state == STATE_NEW_SYN_RECV) {
-		bpf_core_read(&sk, sizeof(sk), &sk->__sk_common.skc_listener);
+		peek(&sk, sk, layout.sock_listener);
 		o->sight = SIGHT_PENDING;
 	} else if (is_tcp && (state == STATE_LISTEN || is_pending(sk))) {
 		o->sight = SIGHT_PENDING;
 	}
 	o->uid = uid_of(sk);
-	o->is_ours = in_scope((__u64)sk, o->uid);
+	o->is_ours = in_scope(sk, o->uid) && is_here(sk);
 }
 
 /* The kernel's own raw sockets send RSTs, ICMP errors and what TIME_WAIT answers: nobody's. */
-static __always_inline int is_kernels_own(struct sock *sk)
+static __always_inline int is_kernels_own(__u64 sk)
 {
 	__u16 type = 0;
 
-	bpf_core_read(&type, sizeof(type), &sk->sk_type);
-	return type == TYPE_RAW && BPF_CORE_READ_BITFIELD_PROBED(sk, sk_kern_sock);
+	peek(&type, sk, layout.sock_type);
+	return type == TYPE_RAW && peek_bit(sk, layout.sock_kern_bit);
 }
 
 #endif

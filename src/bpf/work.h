@@ -21,6 +21,7 @@ struct work {
 	__u8 kind; /* enum apptap_bpf_kind */
 	__u8 pkttype;
 	__u8 is_ether;
+	__u8 is_unsure;
 	struct apptap_bpf_record rec;
 };
 

@@ -45,7 +45,7 @@ static int choose_program(const struct local *x, bool is_root, char *buf, size_t
 		return own_path(buf, size, err);
 	if (strlen(x->program) >= size)
 		return apptap_error_say(err, ENAMETOOLONG, "the path of the agent is too long");
-	strcpy(buf, x->program);
+	memcpy(buf, x->program, strlen(x->program) + 1);
 	if (access(buf, X_OK) == 0)
 		return 0;
 	apptap_error_set(err, errno, "starting the agent '%s'", buf);

@@ -34,7 +34,7 @@ struct bpf {
 	struct apptap_tier_config cfg; /* interface names are our copies */
 	char **interfaces; /* owned, like all below */
 	struct apptap_bpf_kernel *kernel;
-	struct apptap_bpf_ring *ring;
+	struct apptap_bpf_ring *ring; /* borrowed from kernel */
 	struct apptap_links *links;
 	struct apptap_bpf_reader *reader;
 	int timer;
@@ -216,7 +216,6 @@ static void bpf_close(struct apptap_tier *t)
 		return;
 	s = bpf_of(t);
 	apptap_bpf_reader_free(s->reader);
-	apptap_bpf_ring_close(s->ring);
 	apptap_bpf_kernel_close(s->kernel);
 	apptap_links_close(s->links);
 	for (size_t i = 0; i < s->cfg.interface_count; i++)
@@ -265,7 +264,6 @@ static int open_kernel(struct bpf *s, const struct apptap_tier_config *cfg,
 		       struct apptap_error *err)
 {
 	struct apptap_bpf_settings *settings;
-	size_t bytes;
 	int fd, r;
 
 	r = apptap_bpf_kernel_open(&s->kernel, cfg->ring_bytes ? cfg->ring_bytes : RING_BYTES, err);
@@ -273,10 +271,8 @@ static int open_kernel(struct bpf *s, const struct apptap_tier_config *cfg,
 		return r;
 	settings = apptap_bpf_kernel_settings(s->kernel);
 	settings->snaplen = MIN(cfg->snaplen, (uint32_t)APPTAP_BPF_DATA_MAX);
-	fd = apptap_bpf_kernel_ring(s->kernel, &bytes);
-	r = apptap_bpf_ring_open(&s->ring, fd, bytes, err);
-	if (r == 0)
-		r = apptap_bpf_prove(s->kernel, s->ring, err);
+	s->ring = apptap_bpf_kernel_ring(s->kernel, &fd);
+	r = apptap_bpf_prove(s->kernel, s->ring, err);
 	apptap_bpf_kernel_scope(s->kernel, s->scope);
 	settings->asleep = 1;
 	if (r == 0)
@@ -294,7 +290,7 @@ static int open_parts(struct bpf *s, const struct apptap_tier_config *cfg, struc
 		r = open_kernel(s, cfg, err);
 	if (r == 0)
 		r = apptap_bpf_reader_new(&s->reader, s->scope,
-					  apptap_bpf_kernel_settings(s->kernel), err);
+					  apptap_bpf_kernel_settings(s->kernel), s->links, err);
 	if (r == 0)
 		r = watch(s, apptap_links_fd(s->links), EPOLLIN, err);
 	if (r == 0)

@@ -14,9 +14,12 @@
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <semaphore.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "tier/btf.h"
 #include "tier/devices.h"
 #include "tier/links.h"
 
@@ -37,6 +40,7 @@ struct attached {
 
 struct apptap_bpf_kernel {
 	struct capture_bpf *skel; /* owned */
+	struct apptap_bpf_ring *ring; /* owned */
 	struct apptap_devices *devices; /* owned */
 	size_t ring_bytes;
 	struct attached *attached; /* owned */
@@ -62,11 +66,123 @@ static int explain(int r, struct apptap_error *err)
 				       "CAP_NET_ADMIN (Linux 5.8 and later)");
 		return r;
 	}
-	if (access("/sys/kernel/btf/vmlinux", R_OK) < 0)
-		return apptap_error_say(err, -r,
-					"this kernel does not describe its own types "
-					"(/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF)");
 	return apptap_error_set(err, -r, "loading the programs into the kernel (%s)", said);
+}
+
+/* The first of @names is what the field is called now, the others what it was before. */
+static bool find_field(const struct apptap_btf *b, const char *type, const char *const names[3],
+		       uint32_t unit, uint32_t *out)
+{
+	for (size_t i = 0; i < 3 && names[i]; i++) {
+		int64_t bits = apptap_btf_field(b, type, names[i]);
+
+		if (bits < 0 || bits > UINT32_MAX)
+			continue;
+		*out = (uint32_t)bits / unit;
+		return true;
+	}
+	return false;
+}
+
+static int lay_out(struct apptap_bpf_layout *l, struct apptap_error *err)
+{
+	const struct {
+		const char *type, *names[3];
+		uint32_t unit, *out;
+	} fields[] = {
+		{ "sock_common", { "skc_state" }, 8, &l->sock_state },
+		{ "sock_common", { "skc_num" }, 8, &l->sock_num },
+		{ "sock_common", { "skc_family" }, 8, &l->sock_family },
+		{ "sock_common", { "skc_flags" }, 8, &l->sock_flags },
+		{ "sock_common", { "skc_listener" }, 8, &l->sock_listener },
+		{ "sock_common", { "skc_net" }, 8, &l->sock_net },
+		{ "sock", { "sk_uid" }, 8, &l->sock_uid },
+		{ "sock", { "sk_socket" }, 8, &l->sock_socket },
+		{ "sock", { "sk_type" }, 8, &l->sock_type },
+		{ "sock", { "sk_protocol" }, 8, &l->sock_protocol },
+		{ "sock", { "sk_cgrp_data.cgroup", "sk_cgrp_data" }, 8, &l->sock_cgroup },
+		{ "cgroup", { "kn" }, 8, &l->cgroup_node },
+		{ "cgroup", { "self.parent" }, 8, &l->cgroup_parent },
+		{ "kernfs_node", { "id" }, 8, &l->node_id },
+		{ "sk_buff", { "head" }, 8, &l->skb_head },
+		{ "sk_buff", { "data" }, 8, &l->skb_data },
+		{ "sk_buff", { "network_header" }, 8, &l->skb_network },
+		{ "sock", { "sk_kern_sock" }, 1, &l->sock_kern_bit },
+		{ "sk_buff", { "encapsulation" }, 1, &l->skb_encapsulation_bit },
+	};
+	struct apptap_btf *b = NULL;
+	int r = apptap_btf_open(&b, err);
+
+	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(fields); i++)
+		if (!find_field(b, fields[i].type, fields[i].names, fields[i].unit, fields[i].out))
+			r = apptap_error_say(err, ENOTSUP, "this kernel's struct %s has no %s",
+					     fields[i].type, fields[i].names[0]);
+	apptap_btf_close(b);
+	return r;
+}
+
+/* ---- the ring: half of the time that all of it takes, so it is made meanwhile ---- */
+
+struct maker {
+	struct apptap_bpf_ring **out;
+	size_t bytes;
+	int fd; /* -1: there is none */
+	sem_t made; /* the map; that we can see it too is the thread's end */
+	int r; /* of the whole */
+	struct apptap_error err;
+};
+
+static void *make_ring(void *arg)
+{
+	struct maker *m = arg;
+
+	m->fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0, (uint32_t)m->bytes, NULL);
+	m->r = m->fd < 0 ? explain(-errno, &m->err) : 0;
+	sem_post(&m->made);
+	if (m->r == 0)
+		m->r = apptap_bpf_ring_open(m->out, m->fd, m->bytes, &m->err);
+	return NULL;
+}
+
+static int load(struct apptap_bpf_kernel *k, struct maker *m, struct apptap_error *err)
+{
+	int r;
+
+	k->skel = capture_bpf__open();
+	if (!k->skel)
+		return apptap_error_set(err, errno, "reading the programs");
+	r = lay_out(&k->skel->rodata->layout, err);
+	sem_wait(&m->made);
+	if (r < 0 || m->fd < 0)
+		return r;
+	r = bpf_map__reuse_fd(k->skel->maps.ring, m->fd);
+	if (r == 0)
+		r = capture_bpf__load(k->skel);
+	return r < 0 ? explain(r, err) : 0;
+}
+
+/* The ring's descriptor is the skeleton's own copy from here on. */
+static int make_all(struct apptap_bpf_kernel *k, struct apptap_error *err)
+{
+	struct maker m = { .out = &k->ring, .bytes = k->ring_bytes, .fd = -1 };
+	pthread_t thread;
+	int r;
+
+	sem_init(&m.made, 0, 0);
+	r = pthread_create(&thread, NULL, make_ring, &m);
+	if (r > 0)
+		return apptap_error_set(err, r, "starting a thread");
+	r = load(k, &m, err);
+	pthread_join(thread, NULL);
+	sem_destroy(&m.made);
+	if (m.fd >= 0)
+		close(m.fd);
+	if (r == 0 && m.r < 0) {
+		if (err)
+			*err = m.err;
+		r = m.r;
+	}
+	return r;
 }
 
 static size_t ring_size(size_t wanted)
@@ -92,17 +208,9 @@ int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
 	r = apptap_devices_open(&k->devices, err);
 	if (r < 0)
 		goto fail;
-	k->skel = capture_bpf__open();
-	if (!k->skel) {
-		r = apptap_error_set(err, errno, "reading the programs");
+	r = make_all(k, err);
+	if (r < 0)
 		goto fail;
-	}
-	bpf_map__set_max_entries(k->skel->maps.ring, (uint32_t)k->ring_bytes);
-	r = capture_bpf__load(k->skel);
-	if (r < 0) {
-		r = explain(r, err);
-		goto fail;
-	}
 	k->skel->bss->settings.wake_bytes = (uint32_t)(k->ring_bytes / WAKE_SHARE);
 	/* What the kernel's own sockets have for a port: their protocol. And none at all. */
 	k->skel->bss->marked[0] = 1;
@@ -133,6 +241,7 @@ void apptap_bpf_kernel_close(struct apptap_bpf_kernel *k)
 	for (size_t i = 0; i < k->count; i++)
 		let_go(&k->attached[i]);
 	free(k->attached);
+	apptap_bpf_ring_close(k->ring);
 	capture_bpf__destroy(k->skel);
 	apptap_devices_close(k->devices);
 	free(k);
@@ -148,10 +257,10 @@ const struct apptap_bpf_counts *apptap_bpf_kernel_counts(const struct apptap_bpf
 	return &k->skel->bss->counts;
 }
 
-int apptap_bpf_kernel_ring(const struct apptap_bpf_kernel *k, size_t *bytes)
+struct apptap_bpf_ring *apptap_bpf_kernel_ring(const struct apptap_bpf_kernel *k, int *fd)
 {
-	*bytes = k->ring_bytes;
-	return bpf_map__fd(k->skel->maps.ring);
+	*fd = bpf_map__fd(k->skel->maps.ring);
+	return k->ring;
 }
 
 /* The counts last: a program never sees one that is larger than what is written. */
@@ -207,6 +316,12 @@ static int attach(struct apptap_bpf_kernel *k, struct attached *a, const char *n
 		let_go(a);
 		if (r == -ENODEV)
 			return 0; /* gone meanwhile */
+		if (r == -EINVAL && k->count == 0) {
+			apptap_error_say(
+				err, ENOTSUP,
+				"this kernel has no links for tc programs (tcx, Linux 6.6)");
+			return -ENOTSUP;
+		}
 		return apptap_error_set(err, -r, "attaching to %s", name);
 	}
 	return 0;

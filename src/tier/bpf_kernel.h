@@ -2,7 +2,7 @@
 #ifndef APPTAP_TIER_BPF_KERNEL_H
 #define APPTAP_TIER_BPF_KERNEL_H
 
-#include "bpf/record.h"
+#include "tier/bpf_ring.h"
 #include "tier/tier.h"
 
 struct apptap_bpf_kernel;
@@ -17,7 +17,8 @@ struct apptap_bpf_settings *apptap_bpf_kernel_settings(struct apptap_bpf_kernel 
 const struct apptap_bpf_counts *apptap_bpf_kernel_counts(const struct apptap_bpf_kernel *k);
 void apptap_bpf_kernel_scope(struct apptap_bpf_kernel *k, const struct apptap_scope *scope);
 
-int apptap_bpf_kernel_ring(const struct apptap_bpf_kernel *k, size_t *bytes);
+/* Borrowed; @fd: can be waited for. */
+struct apptap_bpf_ring *apptap_bpf_kernel_ring(const struct apptap_bpf_kernel *k, int *fd);
 
 /* Attaches to what is there and was not before; lets go of what is gone. @names: count 0: all. */
 int apptap_bpf_kernel_attach(struct apptap_bpf_kernel *k, char *const *names, size_t count,

@@ -108,19 +108,13 @@ int apptap_bpf_prove(struct apptap_bpf_kernel *k, struct apptap_bpf_ring *ring,
 int apptap_bpf_probe(struct apptap_error *err)
 {
 	struct apptap_bpf_kernel *kernel = NULL;
-	struct apptap_bpf_ring *ring = NULL;
-	size_t bytes;
 	int fd, r;
 
 	r = apptap_bpf_kernel_open(&kernel, RING_BYTES, err);
 	if (r < 0)
 		return r;
 	apptap_bpf_kernel_settings(kernel)->snaplen = HEADERS + sizeof(PAYLOAD);
-	fd = apptap_bpf_kernel_ring(kernel, &bytes);
-	r = apptap_bpf_ring_open(&ring, fd, bytes, err);
-	if (r == 0)
-		r = apptap_bpf_prove(kernel, ring, err);
-	apptap_bpf_ring_close(ring);
+	r = apptap_bpf_prove(kernel, apptap_bpf_kernel_ring(kernel, &fd), err);
 	apptap_bpf_kernel_close(kernel);
 	return r;
 }

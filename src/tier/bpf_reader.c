@@ -17,7 +17,8 @@
 #include "tier/frags.h"
 #include "tier/hold.h"
 
-#define HOLD_BYTES ((size_t)8 << 20)
+#define HOLD_BYTES \
+	((size_t)64 << 20) /* a download goes on while a connection waits to be accepted */
 #define DATAGRAMS_MAX 1024
 #define FRAGMENT_NS (100 * APPTAP_NSEC_PER_MSEC)
 #define CLOCK_SLACK_NS 2000
@@ -33,6 +34,7 @@ struct waiting {
 struct apptap_bpf_reader {
 	const struct apptap_scope *scope; /* borrowed */
 	struct apptap_bpf_settings *settings; /* borrowed, shared with the programs */
+	const struct apptap_links *links; /* borrowed */
 	struct apptap_devices *devices; /* owned, like all below */
 	struct apptap_diag *diag;
 	struct apptap_bpf_doubts *doubts;
@@ -49,7 +51,8 @@ struct apptap_bpf_reader {
 };
 
 int apptap_bpf_reader_new(struct apptap_bpf_reader **out, const struct apptap_scope *scope,
-			  struct apptap_bpf_settings *settings, struct apptap_error *err)
+			  struct apptap_bpf_settings *settings, const struct apptap_links *links,
+			  struct apptap_error *err)
 {
 	struct apptap_bpf_reader *s = calloc(1, sizeof(*s));
 	int r;
@@ -58,6 +61,7 @@ int apptap_bpf_reader_new(struct apptap_bpf_reader **out, const struct apptap_sc
 		return apptap_error_set(err, ENOMEM, "allocating the reader of packets");
 	s->scope = scope;
 	s->settings = settings;
+	s->links = links;
 	s->waiting_end = &s->waiting;
 	r = apptap_devices_open(&s->devices, err);
 	if (r == 0)
@@ -206,7 +210,7 @@ static int take_group(struct apptap_bpf_reader *s, struct apptap_packet *pkt)
 }
 
 /* The kernel half finds no sockets of this protocol: the socket table is asked, within limits. */
-static int take_asked(struct apptap_bpf_reader *s, struct apptap_packet *pkt)
+static int take_asked(struct apptap_bpf_reader *s, struct apptap_packet *pkt, bool was_ours)
 {
 	struct apptap_sighting sighting;
 	struct apptap_dissect d;
@@ -220,6 +224,11 @@ static int take_asked(struct apptap_bpf_reader *s, struct apptap_packet *pkt)
 		s->window_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 	if (++s->asks[flow.proto] == ASKS_A_WINDOW)
 		s->settings->is_quiet[flow.proto] = 1;
+	/* Nobody has such a socket any more: it was for who sent last. And whose cgroup it is, the
+	 * socket table does not say. */
+	if (was_ours && (sighting.sight == APPTAP_SIGHT_NONE ||
+			 (s->scope->cgroup_count && sighting.uid == pkt->uid)))
+		return take_certain(s, pkt);
 	if (sighting.sight == APPTAP_SIGHT_ORPHAN)
 		return leave_out(s, APPTAP_BPF_ANSWER_UNKNOWN);
 	if (!apptap_scope_has(s->scope, sighting.uid))
@@ -237,6 +246,15 @@ static void tend_window(struct apptap_bpf_reader *s)
 	s->window_ns = 0;
 }
 
+/* A wildcard socket matches also what only passes by and will be dropped. */
+static bool is_for_us(const struct apptap_bpf_reader *s, const struct apptap_bpf_record *r)
+{
+	struct apptap_addr a;
+
+	memcpy(a.b, r->flow.laddr, sizeof(a.b));
+	return apptap_links_has_addr(s->links, &a);
+}
+
 int apptap_bpf_reader_take(struct apptap_bpf_reader *s, const struct apptap_bpf_item *item)
 {
 	struct apptap_packet pkt;
@@ -248,13 +266,15 @@ int apptap_bpf_reader_take(struct apptap_bpf_reader *s, const struct apptap_bpf_
 	}
 	s->n.seen++;
 	to_packet(s, item, &pkt);
+	if (item->rec.is_unsure && !is_for_us(s, &item->rec))
+		return leave_out(s, APPTAP_BPF_ANSWER_FOREIGN);
 	switch (item->rec.kind) {
 	case APPTAP_BPF_OURS:
 		return take_certain(s, &pkt);
 	case APPTAP_BPF_GROUP:
 		return take_group(s, &pkt);
 	case APPTAP_BPF_ASK:
-		return take_asked(s, &pkt);
+		return take_asked(s, &pkt, item->rec.is_ours);
 	case APPTAP_BPF_PENDING:
 		doubt = apptap_bpf_doubt_open(s->doubts, &item->rec);
 		return doubt ? take_waiting(s, &pkt, doubt)

@@ -4,13 +4,15 @@
 #define APPTAP_TIER_BPF_READER_H
 
 #include "tier/bpf_ring.h"
+#include "tier/links.h"
 #include "tier/tier.h"
 
 struct apptap_bpf_reader;
 
-/* @scope and @settings are borrowed and outlive it. */
+/* @scope, @settings and @links are borrowed and outlive it. */
 int apptap_bpf_reader_new(struct apptap_bpf_reader **out, const struct apptap_scope *scope,
-			  struct apptap_bpf_settings *settings, struct apptap_error *err);
+			  struct apptap_bpf_settings *settings, const struct apptap_links *links,
+			  struct apptap_error *err);
 void apptap_bpf_reader_free(struct apptap_bpf_reader *s); /* NULL is fine */
 
 /* What follows hands its packets to @c, and its failures to @err. */

@@ -6,14 +6,9 @@
 #include <stdio.h>
 
 const struct apptap_tier_ops *const apptap_tiers[] = {
+	&apptap_tier_bpf,
 	&apptap_tier_nflog,
 	&apptap_tier_sockdiag,
-	NULL,
-};
-
-/* What does not keep every promise yet, for those who build it: never chosen, never offered. */
-static const struct apptap_tier_ops *const unfinished[] = {
-	&apptap_tier_bpf,
 	NULL,
 };
 
@@ -22,9 +17,6 @@ const struct apptap_tier_ops *apptap_tier_find(const char *name)
 	for (size_t i = 0; apptap_tiers[i]; i++)
 		if (strcmp(apptap_tiers[i]->name, name) == 0)
 			return apptap_tiers[i];
-	for (size_t i = 0; secure_getenv("APPTAP_UNFINISHED") && unfinished[i]; i++)
-		if (strcmp(unfinished[i]->name, name) == 0)
-			return unfinished[i];
 	return NULL;
 }
 

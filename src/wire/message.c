@@ -46,6 +46,7 @@ static const char *const command_names[] = { "start", "stop",  "probe", "cleanup
 static const char *const event_names[] = { "ready", "status",  "warning", "error",
 					   "probe", "cleanup", "done",	  "clock",
 					   "scope", "apps",    NULL };
+_Static_assert(ARRAY_SIZE(event_names) == APPTAP_WIRE_EVENT_APPS + 2, "each event has its name");
 static const char *const failure_names[] = { "none",	"other",       "usage",
 					     "no-tier", "reader-gone", NULL };
 

@@ -1,5 +1,4 @@
-/* replay_agent.c - an agent whose only tier makes up its packets: as many as the environment says
- */
+/* replay_agent.c - the program with a tier that makes up its packets, as the environment says */
 #include <errno.h>
 #include <linux/if_arp.h>
 #include <linux/if_ether.h>
@@ -9,14 +8,13 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 
-#include "agent/agent.h"
 #include "base/view.h"
 #include "tier/tier.h"
 
 /*
- * How it works. It is the agent of src/agent with another table of tiers: this file has what
- * src/tier/tier.c has else, so that the linker leaves that out. Everything behind the tier, and the
- * way to the host, is the real thing.
+ * How it works. It is the program, and so the agent, with another table of tiers: this file has
+ *what src/tier/tier.c has else, so that the linker leaves that out. Everything behind the tier, and
+ *the way to the host, is the real thing.
  *
  *	REPLAY_PACKETS	how many, in all		(1000)
  *	REPLAY_BYTES	of each, from its IP header on	(64)
@@ -184,9 +182,4 @@ int apptap_tier_open(struct apptap_tier **out, const char *name,
 		return -ENOMEM;
 	(*out)->ops = &replay;
 	return 0;
-}
-
-int main(void)
-{
-	return apptap_agent_main(false, -1);
 }

@@ -135,6 +135,10 @@ class Phone:
         """As root in all of the phone's namespaces, past adb."""
         return self.device("exec", *argv, check=check)
 
+    def sent(self):
+        """Packets that left wlan0 so far."""
+        return int(self.exec("cat", "/sys/class/net/wlan0/statistics/tx_packets"))
+
     def init_pid(self):
         with open(os.path.join(WORK, "dev", self.name, "init.pid"), encoding="ascii") as f:
             return int(f.read())

@@ -141,6 +141,12 @@ def test_a_kept_agent_is_not_pushed_again_and_cleanup_removes_it(phone, tmp_path
     assert json.loads(phone.run("--cleanup", "--json").stdout)["files_removed"] == 0
 
 
+def test_the_packages_are_listed(phone):
+    apps = json.loads(phone.run("--list", "--json").stdout)
+    assert {"uid": APP, "name": PACKAGE} in apps and {"uid": OTHER, "name": "com.example.other"} in apps
+    assert f"{APP}      {PACKAGE}\n" in phone.run("--list").stdout
+
+
 def test_probe_names_the_android(phone):
     got = phone.run("--probe", "--device", phone.serial)
     assert got.returncode == 0 and "Android 14 (API 34)" in got.stdout, got.stdout
@@ -245,6 +251,22 @@ def test_packages_without_packages_list(phone, tmp_path, source):
     assert [u["uid"] for u in json.loads(got.stdout)["uids"]] == [APP]
 
 
+def test_it_runs_on_the_phone_itself(phone, tmp_path):
+    phone.adb("-s", phone.serial, "push", os.path.join(phone_module.AGENTS, "apptap-x86_64"),
+              "/data/local/tmp/by-hand")
+    phone.adb("-s", phone.serial, "shell", "chmod 755 /data/local/tmp/by-hand")
+    sender = phone.sender(APP, "app")
+    got = phone.adb("-s", phone.serial, "shell", "su -c 'cd /data/local/tmp; ./by-hand "
+                    f"{PACKAGE} -d 0.5 -o /sdcard/x.pcapng 2>&1; chmod 644 /sdcard/x.pcapng'")
+    sender.say("end")
+    assert "package com.example.app" in got, got
+    path = str(tmp_path / "x.pcapng")
+    phone.adb("-s", phone.serial, "pull", "/sdcard/x.pcapng", path)
+    phone.exec("rm", "/sdcard/x.pcapng", "/data/local/tmp/by-hand")
+    assert numbers(payloads(path), b"app")
+    assert not phone.leftovers()
+
+
 def spooled(phone, path):
     drive = lab.Program([os.path.join(lab.BUILD, "tests", "e2e", "spooldrive"), phone.serial, PACKAGE,
                          path], env={**os.environ, **phone.env})
@@ -258,6 +280,8 @@ def test_a_transport_without_streams_spools(phone, tmp_path):
     other = phone.sender(OTHER, "other")
     drive = spooled(phone, path)
     app = phone.sender(APP, "app", size=1000)
+    sent_before = phone.sent()
+    assert until(lambda: phone.sent() > sent_before + 100) is not None
     assert until(lambda: any("spool-" in f for f in phone.leftovers())) is not None
     app.say("end")
     sent = int(app.line())

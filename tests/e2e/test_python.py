@@ -222,6 +222,30 @@ def test_async(net):
         """) == [20, "stopped"]
 
 
+def test_a_session_that_is_dropped_ends(net):
+    """Nobody stops it, and a callback is all that knows it: its agent ends, and nothing crashes."""
+    assert user(net, """
+        import gc
+        def agents():
+            with open(f"/proc/self/task/{os.getpid()}/children") as f: return f.read().split()
+        refused, again = [], []
+        for _ in range(3):
+            def progress(_counters):
+                try: again[0].stop()
+                except RuntimeError as error: refused.append("interrupt()" in str(error))
+            s = apptap.CaptureSession(app, here, None, on_progress=progress)
+            again[:] = [s]
+            s.start()
+            while not refused: time.sleep(0.01)
+            refused.clear(); again.clear()
+            del s
+            gc.collect()
+        end = time.monotonic() + 5
+        while (agents() or threading.active_count() > 1) and time.monotonic() < end: time.sleep(0.01)
+        print(json.dumps([agents(), threading.active_count()]))
+        """) == [[], 1]
+
+
 def test_progress_and_descriptors(net, tmp):
     got = user(net, """
         said = []

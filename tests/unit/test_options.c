@@ -102,7 +102,7 @@ static void what_makes_no_sense_is_refused_with_a_hint(void **state)
 		{ "curl --local -o x -s 262145", "snapshot" },
 		{ "curl --local -o x -B 1", "buffer" },
 		{ "curl --local -o x -i a-name-of-16-chr", "interface" },
-		{ "curl --local -o x --tier bpf", "'bpf' is not there yet" },
+		{ "curl --local -o x --tier ebpf", "no tier is called 'ebpf'" },
 		{ "curl --local -o x --tier magic", "'magic'" },
 		{ "curl --local -o x --nflog-group 0", "no NFLOG group" },
 		{ "curl --local -o x --strict --no-dns", "something else" },
