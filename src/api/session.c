@@ -484,7 +484,7 @@ int apptap_capture(const struct apptap_options *options, struct apptap_result **
 
 	if (result)
 		*result = NULL;
-	if (r < 0)
+	if (!s)
 		return r;
 	r = apptap_session_start(s, err);
 	if (r >= 0) {

@@ -126,11 +126,10 @@ static bool pass_on(struct apptap_spool *s)
 	return true;
 }
 
-static int hex_value(char c)
+/* Of one of the sixteen digits. */
+static unsigned hex_value(char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+	return (unsigned)(c <= '9' ? c - '0' : c - 'a' + 10);
 }
 
 /* "here 4154...", or "gone" and what it said last. */
@@ -147,8 +146,7 @@ static int take_reply(struct apptap_spool *s, const char *reply, struct apptap_e
 	if (!s->left)
 		return apptap_error_set(err, ENOMEM, "hearing an agent without a link");
 	for (size_t i = 0; i < len; i++)
-		s->left[i] = (uint8_t)((unsigned)hex_value(hex[1 + 2 * i]) << 4 |
-				       (unsigned)hex_value(hex[2 + 2 * i]));
+		s->left[i] = (uint8_t)(hex_value(hex[1 + 2 * i]) << 4 | hex_value(hex[2 + 2 * i]));
 	s->left_len = len;
 	s->offset += len;
 	if (pass_on(s) && gone && !len)

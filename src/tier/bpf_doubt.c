@@ -123,6 +123,8 @@ static void close_doubt(struct apptap_bpf_doubts *d, struct apptap_bpf_doubt **p
 {
 	struct apptap_bpf_doubt *doubt = *p;
 
+	if (!doubt)
+		return;
 	*p = doubt->next;
 	doubt->next = NULL;
 	doubt->answer = is_ours ? APPTAP_BPF_ANSWER_OURS : APPTAP_BPF_ANSWER_FOREIGN;
@@ -134,8 +136,7 @@ void apptap_bpf_doubts_settle(struct apptap_bpf_doubts *d, const struct apptap_b
 {
 	struct apptap_bpf_doubt **p = find(d, &rec->flow);
 
-	if (*p)
-		close_doubt(d, p, rec->is_ours, rec->uid);
+	close_doubt(d, p, rec->is_ours, rec->uid);
 }
 
 /* Nobody accepted it: it is whose the listener is. */

@@ -479,7 +479,7 @@ static enum apptap_claim settle_pending(struct apptap_claims *c, const struct ev
 {
 	const struct port *p = &c->ports[k->flow.lport];
 	uid_t listener = k->found.uid;
-	uint64_t since = k->syn ? k->number : 0;
+	uint64_t since;
 
 	if (e && e->syn) {
 		since = e->syn <= k->number ? e->syn : k->number; /* the next one's may be there */

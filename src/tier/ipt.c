@@ -141,7 +141,7 @@ static void converse(struct child *c, const char *text, char *buf, size_t size)
 /* Return: its exit code, or -errno. */
 static int run(char *const argv[], const char *text, bool talks, char *buf, size_t size)
 {
-	struct child c;
+	struct child c = { .in = -1, .out = -1 };
 	int status, r = start(&c, argv, talks);
 
 	if (r < 0)

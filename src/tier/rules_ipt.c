@@ -241,9 +241,9 @@ static int install_both(struct ipt_rules *n, const struct apptap_rules_config *c
 		return apptap_error_set(err, -n->held, "naming our chains");
 	orders.held = n->held;
 	if (!apptap_ipt_table_exists(APPTAP_IPT_V4))
-		strcat(tables, "4");
+		tables[0] = '4';
 	if (n->v6 && !apptap_ipt_table_exists(APPTAP_IPT_V6))
-		strcat(tables, "6");
+		tables[tables[0] ? 1 : 0] = '6';
 	r = apptap_guardian_start(&n->guardian, &orders, err);
 	if (r == 0)
 		r = install_family(n, APPTAP_IPT_V4, cfg->scope, err);
