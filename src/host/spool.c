@@ -147,7 +147,8 @@ static int take_reply(struct apptap_spool *s, const char *reply, struct apptap_e
 	if (!s->left)
 		return apptap_error_set(err, ENOMEM, "hearing an agent without a link");
 	for (size_t i = 0; i < len; i++)
-		s->left[i] = (uint8_t)(hex_value(hex[1 + 2 * i]) << 4 | hex_value(hex[2 + 2 * i]));
+		s->left[i] = (uint8_t)((unsigned)hex_value(hex[1 + 2 * i]) << 4 |
+				       (unsigned)hex_value(hex[2 + 2 * i]));
 	s->left_len = len;
 	s->offset += len;
 	if (pass_on(s) && gone && !len)

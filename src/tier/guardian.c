@@ -17,6 +17,7 @@
 #include "tier/marks.h"
 
 #define HELD_FD 3
+#define AFTER_KILL_US 300000
 
 static void become(const struct apptap_guardian_orders *orders, int in)
 {
@@ -57,27 +58,39 @@ void apptap_guardian_end(struct apptap_guardian *g)
 {
 	if (g->fd < 0)
 		return;
+	while (write(g->fd, "q", 1) < 0 && errno == EINTR) /* so it knows that we were not killed */
+		;
 	close(apptap_steal_fd(&g->fd));
 	while (waitpid(g->pid, NULL, 0) < 0)
 		if (errno != EINTR)
 			return;
 }
 
+/* Another program's change at the same moment may get in the way of ours. */
+static void remove_chains(const char *tag)
+{
+	for (int i = 0; i < 20 && apptap_ipt_remove(tag, NULL) < 0; i++)
+		usleep(100000);
+}
+
 int apptap_guardian_main(const char *tag, const char *mark, const char *tables)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
 	char byte;
+	ssize_t n;
 
 	if (strlen(tag) != 8 || strspn(tag, "0123456789abcdef") != 8)
 		return 2;
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], SIG_IGN);
-	while (read(STDIN_FILENO, &byte, 1) < 0)
+	while ((n = read(STDIN_FILENO, &byte, 1)) < 0)
 		if (errno != EINTR)
 			break;
-	/* Another program's change at the same moment may get in the way of ours. */
-	for (int i = 0; i < 20 && apptap_ipt_remove(tag, NULL) < 0; i++)
-		usleep(100000);
+	remove_chains(tag);
+	if (n <= 0) { /* what the killed agent had just started may come later still */
+		usleep(AFTER_KILL_US);
+		remove_chains(tag);
+	}
 	if (strchr(tables, '4'))
 		apptap_ipt_table_drop(APPTAP_IPT_V4);
 	if (strchr(tables, '6'))
