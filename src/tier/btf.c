@@ -194,8 +194,9 @@ static bool is_struct(const struct btf_type *t)
 		     BTF_INFO_KIND(t->info) == BTF_KIND_UNION);
 }
 
-static int64_t find(const struct apptap_btf *b, const struct btf_type *t, const char *field,
-		    unsigned depth)
+/* As deep as structs are nested in each other: DEPTH_MAX at most. */
+static int64_t find(const struct apptap_btf *b, /* NOLINT(misc-no-recursion) */
+		    const struct btf_type *t, const char *field, unsigned depth)
 {
 	const struct btf_member *m = (const void *)(t + 1);
 	size_t len = strcspn(field, ".");
