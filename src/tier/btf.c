@@ -2,7 +2,7 @@
  * btf.c - where this kernel keeps the fields of its structs (BTF, /sys/kernel/btf/vmlinux)
  *
  * How it works. The file is a row of types, each of a length that its kind tells, and their names.
- * One pass notes where each is. libbpf could do the same (CO-RE), in eight times the time, and
+ * One pass notes where each is. libbpf could do the same (CO-RE), more slowly, and
  * a capture is to be ready at once.
  */
 #include "tier/btf.h"

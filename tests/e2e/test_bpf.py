@@ -23,7 +23,7 @@ pytestmark = [
                        reason="needs bpftool"),
 ]
 BPFTOOL = shutil.which("bpftool") or "/usr/sbin/bpftool"
-KILLS = 100
+KILLS = int(os.environ.get("APPTAP_KILLS", "40"))
 # TC_ACT_OK: nobody behind it is asked.
 OTHER = """
 __attribute__((section("tc"), used)) int other(void *skb) { return 0; }
