@@ -6,6 +6,7 @@ import pytest
 import lab as lab_module
 from test_exact import account, judge, second_try
 
+AT_LEISURE = ("nflog",)
 pytestmark = pytest.mark.usefixtures("need_apptap")
 
 

@@ -7,6 +7,7 @@ import lab as lab_module
 import truth
 from test_exact import account, judge
 
+AT_LEISURE = ("nflog",)
 pytestmark = pytest.mark.usefixtures("need_apptap")
 
 
