@@ -35,8 +35,12 @@ static void print(const struct apptap_event_cleanup *c)
 		printf("%" PRIu64 " removed\n", c->files_removed);
 	else
 		printf("none\n");
-	/* Both tiers keep what they have in descriptors: gone with their process. */
-	printf("kernel rules: none to look for; the tiers bpf and sockdiag leave none\n");
+	/* All else that a tier has in the kernel goes with its process. */
+	printf("chains of iptables: ");
+	if (c->chains_removed)
+		printf("%" PRIu64 " removed\n", c->chains_removed);
+	else
+		printf("none\n");
 }
 
 int apptap_cmd_cleanup(struct apptap_options *o, struct apptap_error *err)

@@ -14,6 +14,7 @@
 #include "agent/command.h"
 #include "agent/spool.h"
 #include "scope/cgroup.h"
+#include "tier/ipt.h"
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434 /* one number on every architecture but alpha, like the next */
@@ -212,6 +213,7 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 	char own_exe[256];
 	struct dirent *entry;
 	DIR *proc;
+	int chains;
 
 	memset(out, 0, sizeof(*out));
 	if (!read_exe(getpid(), own_exe, sizeof(own_exe)))
@@ -234,7 +236,11 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 	}
 	closedir(proc);
 	out->cgroups_removed = remove_cgroups(own_exe);
-	if (geteuid() == 0)
-		out->files_removed = remove_all_files();
+	if (geteuid() != 0)
+		return 0;
+	out->files_removed = remove_all_files();
+	chains = apptap_ipt_heal(NULL);
+	if (chains > 0)
+		out->chains_removed = (uint64_t)chains;
 	return 0;
 }

@@ -332,7 +332,7 @@ static int bpf_open(struct apptap_tier **t, const struct apptap_tier_config *cfg
 
 const struct apptap_tier_ops apptap_tier_bpf = {
 	.name = "bpf",
-	.gist = "programs in the kernel decide; other apps' packets are never copied (eBPF)",
+	.gist = "programs in the kernel decide whose a packet is, and copy the app's (eBPF)",
 	.scopes = APPTAP_TIER_CGROUPS,
 	.open_proves = true,
 	.probe = apptap_bpf_probe,

@@ -20,7 +20,7 @@ static int absent_open(struct apptap_tier **t, const struct apptap_tier_config *
 
 const struct apptap_tier_ops apptap_tier_bpf = {
 	.name = "bpf",
-	.gist = "programs in the kernel decide; other apps' packets are never copied (eBPF)",
+	.gist = "programs in the kernel decide whose a packet is, and copy the app's (eBPF)",
 	.probe = absent,
 	.open = absent_open,
 };

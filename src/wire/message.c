@@ -146,6 +146,7 @@ static const struct field cleanup_fields[] = {
 	NUMBER_FIELD(struct apptap_event_cleanup, agents_ended, INT64_MAX),
 	NUMBER_FIELD(struct apptap_event_cleanup, agents_live, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, cgroups_removed, INT64_MAX),
+	OPTION_FIELD(struct apptap_event_cleanup, chains_removed, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, files_removed, INT64_MAX),
 	{ 0 },
 };

@@ -253,16 +253,28 @@ def test_probe_names_what_is_missing(lab, monkeypatch):
     assert nflog["features"]["owner"] is None and nflog["reason"]
 
 
-def test_what_a_power_cut_leaves(lab, monkeypatch):
-    """Chains that nobody looks after go with the next start; those of a capture that runs stay."""
-    monkeypatch.setenv("APPTAP_RULES", "iptables")
-    inside(lab, "iptables-restore", "--noflush", stdin="""*mangle
+POWER_CUT = """*mangle
 :APPTAP_0badcafe_IN - [0:0]
 :APPTAP_THEIRS - [0:0]
 -A INPUT -j APPTAP_0badcafe_IN
 -A APPTAP_0badcafe_IN -j RETURN
 COMMIT
-""")
+"""
+
+
+def test_cleanup_removes_what_a_power_cut_leaves(lab):
+    inside(lab, "iptables-restore", "--noflush", stdin=POWER_CUT)
+    removed = [json.loads(inside(lab, lab_module.APPTAP, "--cleanup", "--local", "--json"))
+               ["chains_removed"] for _ in range(2)]
+    assert removed == [1, 0]
+    assert re.findall(r"APPTAP_\w+", inside(lab, "iptables-save", "-t", "mangle")) == ["APPTAP_THEIRS"]
+    inside(lab, "iptables", "-t", "mangle", "-X", "APPTAP_THEIRS")
+
+
+def test_what_a_power_cut_leaves(lab, monkeypatch):
+    """Chains that nobody looks after go with the next start; those of a capture that runs stay."""
+    monkeypatch.setenv("APPTAP_RULES", "iptables")
+    inside(lab, "iptables-restore", "--noflush", stdin=POWER_CUT)
     first = lab.apptap(tier="nflog", name="first.pcapng").wait_ready()
     chains = set(re.findall(r"APPTAP_[0-9a-f]{8}", inside(lab, "iptables-save")))
     assert "APPTAP_0badcafe" not in chains and len(chains) == 1
