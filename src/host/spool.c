@@ -229,8 +229,13 @@ int apptap_spool_fetch(struct apptap_spool *s, int fd, struct apptap_error *err)
 		close(made);
 	if (r >= 0)
 		r = s->link->pull(s->arg, s->drop, path, err);
-	if (r >= 0)
+	if (r >= 0) {
 		r = copy(path, fd, err);
+		if (r < 0) { /* the target's copy goes: this is the only whole one */
+			apptap_error_hint(err, "the whole capture was left in '%s'", path);
+			return apptap_error_wrap(err, r, "fetching the capture");
+		}
+	}
 	unlink(path);
 	rmdir(folder);
 	return r < 0 ? apptap_error_wrap(err, r, "fetching the capture") : 0;

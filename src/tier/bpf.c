@@ -8,8 +8,6 @@
  * of the socket table, for there it is everybody's who is bound to the port.
  */
 #include <errno.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
@@ -45,21 +43,6 @@ struct bpf {
 static struct bpf *bpf_of(const struct apptap_tier *t)
 {
 	return apptap_container_of((struct apptap_tier *)t, struct bpf, base);
-}
-
-static void warn(const struct bpf *s, const char *fmt, ...) APPTAP_PRINTF(2, 3);
-
-static void warn(const struct bpf *s, const char *fmt, ...)
-{
-	char text[256];
-	va_list ap;
-
-	if (!s->cfg.warn)
-		return;
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	s->cfg.warn(s->cfg.warn_arg, text);
 }
 
 /* ---- turns ---- */
@@ -129,9 +112,10 @@ static void link_gone(void *arg, const char *name)
 
 	for (size_t i = 0; i < s->cfg.interface_count; i++)
 		if (strcmp(s->interfaces[i], name) == 0)
-			warn(s,
-			     "interface %s went away; the capture goes on, and follows it if it comes back",
-			     name);
+			apptap_tier_warn(
+				&s->cfg,
+				"interface %s went away; the capture goes on, and follows it if it comes back",
+				name);
 }
 
 static int follow_links(struct bpf *s)
@@ -140,7 +124,7 @@ static int follow_links(struct bpf *s)
 
 	if (apptap_links_read(s->links, link_gone, s) > 0 &&
 	    apptap_bpf_kernel_attach(s->kernel, s->interfaces, s->cfg.interface_count, &err) < 0)
-		warn(s, "a new interface is not captured: %.200s", err.msg);
+		apptap_tier_warn(&s->cfg, "a new interface is not captured: %.200s", err.msg);
 	return 0;
 }
 
@@ -233,21 +217,19 @@ static void bpf_close(struct apptap_tier *t)
 static int copy_interfaces(struct bpf *s, const struct apptap_tier_config *cfg,
 			   struct apptap_error *err)
 {
+	int r = apptap_links_check(s->links, cfg->interfaces, cfg->interface_count, err);
+
+	if (r < 0)
+		return r;
 	s->interfaces = calloc(cfg->interface_count + 1, sizeof(*s->interfaces));
-	if (!s->interfaces)
-		return apptap_error_set(err, ENOMEM, "copying interface names");
-	for (size_t i = 0; i < cfg->interface_count; i++) {
-		if (apptap_links_index(s->links, cfg->interfaces[i]) < 0) {
-			apptap_error_say(err, ENODEV, "there is no interface '%s' here",
-					 cfg->interfaces[i]);
-			apptap_error_hint(err, "ip link shows them; without -i all are captured");
-			return -ENODEV;
-		}
+	for (size_t i = 0; s->interfaces && i < cfg->interface_count; i++) {
 		s->interfaces[i] = strdup(cfg->interfaces[i]);
 		if (!s->interfaces[i])
-			return apptap_error_set(err, ENOMEM, "copying interface names");
+			break;
 		s->cfg.interface_count++;
 	}
+	if (s->cfg.interface_count < cfg->interface_count || !s->interfaces)
+		return apptap_error_set(err, ENOMEM, "copying interface names");
 	return 0;
 }
 

@@ -10,38 +10,20 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
-#include <sys/fsuid.h>
 #include <sys/socket.h>
+
+#include "tier/probe_socket.h"
 
 #define NOBODYS_UID 2000000002U
 #define RING_BYTES ((size_t)1 << 20)
 #define HEADERS 28 /* IPv4 and UDP */
 #define PAYLOAD "apptap probe"
 
-/* A socket's owner is the file-system user at its making. */
-static int socket_of(uid_t uid)
-{
-	int was = setfsuid(uid);
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	setfsuid((uid_t)was);
-	return fd;
-}
-
-static bool can_be(uid_t uid)
-{
-	int was = setfsuid(uid);
-	bool done = setfsuid((uid_t)-1) == (int)uid;
-
-	setfsuid((uid_t)was);
-	return done;
-}
-
 /* Negative: loopback is down. */
 static int send_both(uid_t uid)
 {
-	auto_close int theirs = socket_of(uid);
-	auto_close int own = socket_of(geteuid());
+	auto_close int theirs = apptap_probe_socket(uid);
+	auto_close int own = apptap_probe_socket(geteuid());
 	struct sockaddr_in a = { .sin_family = AF_INET };
 	socklen_t len = sizeof(a);
 
@@ -90,7 +72,7 @@ int apptap_bpf_prove(struct apptap_bpf_kernel *k, struct apptap_bpf_ring *ring,
 	static char loopback[] = "lo";
 	char *const names[] = { loopback };
 	auto_free struct apptap_scope *scope = calloc(1, sizeof(*scope));
-	bool alone = can_be(NOBODYS_UID);
+	bool alone = apptap_probe_can_be(NOBODYS_UID);
 	int r;
 
 	if (!scope)

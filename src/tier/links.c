@@ -320,6 +320,19 @@ int32_t apptap_links_index(const struct apptap_links *l, const char *name)
 	return -1;
 }
 
+int apptap_links_check(const struct apptap_links *l, const char *const *names, size_t count,
+		       struct apptap_error *err)
+{
+	for (size_t i = 0; i < count; i++) {
+		if (apptap_links_index(l, names[i]) >= 0)
+			continue;
+		apptap_error_say(err, ENODEV, "there is no interface '%s' here", names[i]);
+		apptap_error_hint(err, "ip link shows them; without -i all are captured");
+		return -ENODEV;
+	}
+	return 0;
+}
+
 bool apptap_links_has_addr(const struct apptap_links *l, const struct apptap_addr *a)
 {
 	struct addr key = { .addr = *a, .ifindex = INT32_MIN };

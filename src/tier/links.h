@@ -26,6 +26,10 @@ const char *apptap_links_name(const struct apptap_links *l, int32_t ifindex);
 /* -1: no interface has this name now. */
 int32_t apptap_links_index(const struct apptap_links *l, const char *name);
 
+/* Whether all of these are there. Return: 0, -ENODEV: @err names the one that is not. */
+int apptap_links_check(const struct apptap_links *l, const char *const *names, size_t count,
+		       struct apptap_error *err);
+
 /* Is @a an address of this machine, or was it until a moment ago? Loopback's are. */
 bool apptap_links_has_addr(const struct apptap_links *l, const struct apptap_addr *a);
 

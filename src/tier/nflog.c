@@ -7,8 +7,6 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -84,21 +82,6 @@ struct nflog {
 static struct nflog *nflog_of(const struct apptap_tier *t)
 {
 	return apptap_container_of((struct apptap_tier *)t, struct nflog, base);
-}
-
-static void warn(const struct nflog *s, const char *fmt, ...) APPTAP_PRINTF(2, 3);
-
-static void warn(const struct nflog *s, const char *fmt, ...)
-{
-	char text[512];
-	va_list ap;
-
-	if (!s->cfg.warn)
-		return;
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	s->cfg.warn(s->cfg.warn_arg, text);
 }
 
 static int watch(struct nflog *s, int fd, struct apptap_error *err)
@@ -470,16 +453,15 @@ static void nflog_close(struct apptap_tier *t)
 static int copy_interfaces(struct nflog *s, const struct apptap_tier_config *cfg,
 			   struct apptap_error *err)
 {
+	int r;
+
 	if (cfg->interface_count > INTERFACES_MAX)
 		return apptap_error_say(err, E2BIG, "more than %d interfaces named",
 					INTERFACES_MAX);
+	r = apptap_links_check(s->links, cfg->interfaces, cfg->interface_count, err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < cfg->interface_count; i++) {
-		if (apptap_links_index(s->links, cfg->interfaces[i]) < 0) {
-			apptap_error_say(err, ENODEV, "there is no interface '%s' here",
-					 cfg->interfaces[i]);
-			apptap_error_hint(err, "ip link shows them; without -i all are captured");
-			return -ENODEV;
-		}
 		s->interfaces[i] = strdup(cfg->interfaces[i]);
 		if (!s->interfaces[i])
 			return apptap_error_set(err, ENOMEM, "copying interface names");
@@ -497,7 +479,8 @@ static int open_reader(struct nflog *s, uint16_t *group, struct apptap_error *er
 	*group = first;
 	r = apptap_nflog_open_free(&s->reader, group, s->cfg.snaplen, s->cfg.ring_bytes, err);
 	if (r == 0 && *group != first && s->cfg.nflog_group)
-		warn(s, "somebody listens to NFLOG group %u: group %u instead", first, *group);
+		apptap_tier_warn(&s->cfg, "somebody listens to NFLOG group %u: group %u instead",
+				 first, *group);
 	return r;
 }
 
@@ -576,8 +559,9 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 		return r;
 	}
 	if (setpriority(PRIO_PROCESS, 0, READER_NICE) < 0)
-		warn(s,
-		     "no priority for the reader (CAP_SYS_NICE): packets may be lost under load");
+		apptap_tier_warn(
+			&s->cfg,
+			"no priority for the reader (CAP_SYS_NICE): packets may be lost under load");
 	arm_timer(s);
 	*t = &s->base;
 	return 0;

@@ -12,12 +12,12 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
-#include <sys/fsuid.h>
 #include <sys/socket.h>
 
 #include "tier/ipt.h"
 #include "tier/marks.h"
 #include "tier/nflog_read.h"
+#include "tier/probe_socket.h"
 #include "tier/rules.h"
 
 #define NOBODYS_UID 2000000001U
@@ -32,30 +32,11 @@ struct probe {
 	bool loopback; /* a packet could be sent */
 };
 
-/* A socket's owner is the file-system user at its making. */
-static int socket_of(uid_t uid)
-{
-	int was = setfsuid(uid);
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	setfsuid((uid_t)was);
-	return fd;
-}
-
-static bool can_be(uid_t uid)
-{
-	int was = setfsuid(uid);
-	bool done = setfsuid((uid_t)-1) == (int)uid;
-
-	setfsuid((uid_t)was);
-	return done;
-}
-
 /* -ENETUNREACH and kin: loopback is down. */
 static int send_to_nobody(uid_t uid)
 {
-	auto_close int fd = socket_of(uid);
-	auto_close int closed = socket_of(uid);
+	auto_close int fd = apptap_probe_socket(uid);
+	auto_close int closed = apptap_probe_socket(uid);
 	struct sockaddr_in a = { .sin_family = AF_INET };
 	socklen_t len = sizeof(a);
 
@@ -107,7 +88,7 @@ static int wait_for_both(struct probe *probe, struct apptap_nflog_reader *reader
 static int prove(struct probe *probe, struct apptap_nflog_reader *reader, uint16_t group,
 		 uint32_t mark, struct apptap_error *err)
 {
-	uid_t uid = can_be(NOBODYS_UID) ? NOBODYS_UID : geteuid();
+	uid_t uid = apptap_probe_can_be(NOBODYS_UID) ? NOBODYS_UID : geteuid();
 	struct apptap_scope *scope = calloc(1, sizeof(*scope));
 	struct apptap_rules_config cfg = { .scope = scope, .group = group, .mark = mark };
 	struct apptap_rules *rules = NULL;

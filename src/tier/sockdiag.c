@@ -9,8 +9,6 @@
  */
 #include <errno.h>
 #include <linux/if_packet.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
@@ -63,21 +61,6 @@ struct sockdiag {
 static struct sockdiag *sockdiag_of(struct apptap_tier *t)
 {
 	return apptap_container_of(t, struct sockdiag, base);
-}
-
-static void warn(const struct sockdiag *s, const char *fmt, ...) APPTAP_PRINTF(2, 3);
-
-static void warn(const struct sockdiag *s, const char *fmt, ...)
-{
-	char text[256];
-	va_list ap;
-
-	if (!s->cfg.warn)
-		return;
-	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
-	va_end(ap);
-	s->cfg.warn(s->cfg.warn_arg, text);
 }
 
 /* Both filters, from the interfaces there are and the ports that are quiet now. */
@@ -291,9 +274,10 @@ static void link_gone(void *arg, const char *name)
 
 	for (size_t i = 0; i < s->cfg.interface_count; i++)
 		if (strcmp(s->interfaces[i], name) == 0)
-			warn(s,
-			     "interface %s went away; the capture goes on, and follows it if it comes back",
-			     name);
+			apptap_tier_warn(
+				&s->cfg,
+				"interface %s went away; the capture goes on, and follows it if it comes back",
+				name);
 }
 
 /* Often while packets wait, else now and then: for ports that have begun to listen. */
@@ -444,26 +428,20 @@ static void sockdiag_close(struct apptap_tier *t)
 static int copy_interfaces(struct sockdiag *s, const struct apptap_tier_config *cfg,
 			   struct apptap_error *err)
 {
+	int r;
+
 	s->cfg.interface_count = 0;
 	if (cfg->interface_count > APPTAP_FILTER_IFACES_MAX)
 		return apptap_error_say(err, E2BIG, "more than %d interfaces named",
 					APPTAP_FILTER_IFACES_MAX);
-	if (cfg->interface_count == 0)
-		return 0;
+	r = apptap_links_check(s->links, cfg->interfaces, cfg->interface_count, err);
+	if (r < 0 || cfg->interface_count == 0)
+		return r;
 	s->interfaces = calloc(cfg->interface_count, sizeof(*s->interfaces));
 	if (!s->interfaces)
 		return apptap_error_set(err, ENOMEM, "copying interface names");
 	for (size_t i = 0; i < cfg->interface_count; i++) {
-		const char *name = cfg->interfaces[i];
-
-		if (apptap_links_index(s->links, name) < 0) {
-			int r = apptap_error_say(err, ENODEV, "there is no interface '%s' here",
-						 name);
-
-			apptap_error_hint(err, "ip link shows them; without -i all are captured");
-			return r;
-		}
-		s->interfaces[i] = strdup(name);
+		s->interfaces[i] = strdup(cfg->interfaces[i]);
 		if (!s->interfaces[i])
 			return apptap_error_set(err, ENOMEM, "copying interface names");
 		s->cfg.interface_count++;
@@ -489,8 +467,9 @@ static int open_witnesses(struct sockdiag *s, struct apptap_error *err)
 
 	r = apptap_obituaries_open(&s->obituaries, NULL);
 	if (r < 0) {
-		warn(s,
-		     "the kernel does not tell when sockets close: a packet whose port may have changed hands is left out");
+		apptap_tier_warn(
+			&s->cfg,
+			"the kernel does not tell when sockets close: a packet whose port may have changed hands is left out");
 		apptap_deaths_lost(s->deaths, UINT64_MAX);
 	} else {
 		r = watch(s, apptap_obituaries_fd(s->obituaries), err);
@@ -503,8 +482,9 @@ static int open_witnesses(struct sockdiag *s, struct apptap_error *err)
 	if (r == 0)
 		r = watch(s, apptap_trigger_fd(s->trigger), err);
 	if (r == 0 && !realtime)
-		warn(s,
-		     "no real-time priority (CAP_SYS_NICE): sockets that close at once may be missed");
+		apptap_tier_warn(
+			&s->cfg,
+			"no real-time priority (CAP_SYS_NICE): sockets that close at once may be missed");
 	return r;
 }
 
@@ -575,11 +555,13 @@ static int sockdiag_open(struct apptap_tier **t, const struct apptap_tier_config
 		return r;
 	}
 	if (s->members && !apptap_members_is_told(s->members))
-		warn(s,
-		     "the kernel does not tell of forks: sockets of descendants that live for a moment may be missed");
+		apptap_tier_warn(
+			&s->cfg,
+			"the kernel does not tell of forks: sockets of descendants that live for a moment may be missed");
 	if (apptap_diag_is_slow(s->diag) && !s->scope->whole_device)
-		warn(s,
-		     "SOCK_DIAG does not answer here: owners come from /proc/net, which misses short-lived sockets");
+		apptap_tier_warn(
+			&s->cfg,
+			"SOCK_DIAG does not answer here: owners come from /proc/net, which misses short-lived sockets");
 	*t = &s->base;
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include "tier/lasting.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 const struct apptap_tier_ops *const apptap_tiers[] = {
@@ -11,6 +12,19 @@ const struct apptap_tier_ops *const apptap_tiers[] = {
 	&apptap_tier_sockdiag,
 	NULL,
 };
+
+void apptap_tier_warn(const struct apptap_tier_config *cfg, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	if (!cfg->warn)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	cfg->warn(cfg->warn_arg, text);
+}
 
 const struct apptap_tier_ops *apptap_tier_find(const char *name)
 {

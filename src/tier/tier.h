@@ -60,6 +60,10 @@ struct apptap_tier_config {
 	void *warn_arg;
 };
 
+/* Says it to the user, where somebody listens. */
+void apptap_tier_warn(const struct apptap_tier_config *cfg, const char *fmt, ...)
+	APPTAP_PRINTF(2, 3);
+
 struct apptap_tier {
 	const struct apptap_tier_ops *ops;
 	int fd; /* readable when dispatch has work (an epoll descriptor); owned by the tier */

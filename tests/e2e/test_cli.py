@@ -52,6 +52,17 @@ def test_help_and_version(net):
     assert code == 0 and re.fullmatch(r"apptap \d+\.\d+\.\d+\n", out)
 
 
+def test_every_tier_works_here(net):
+    """Tests run through the tiers that the probe offers: one that it lost must not go unnoticed."""
+    kernel = tuple(map(int, os.uname().release.split(".")[:2]))
+    if kernel < (6, 6) or not os.path.exists("/sys/kernel/btf/vmlinux"):
+        pytest.skip("needs Linux 6.6 with BTF, for the tier bpf")
+    code, out, _ = run(net, "--probe", "--local", "--json")
+    assert code == 0
+    assert {t["name"]: t["works"] for t in json.loads(out)["tiers"]} == {
+        "bpf": True, "nflog": True, "sockdiag": True}, out
+
+
 def test_the_man_page_knows_every_option(net):
     with open(os.path.join(lab.REPO, "man", "apptap.1")) as f:
         page = f.read().replace("\\-", "-")

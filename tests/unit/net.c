@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -10,6 +11,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <cmocka.h>
 
@@ -65,6 +67,21 @@ void net_need_own(void)
 	skip();
 }
 
+static void wait_until_running(const char *name)
+{
+	uint64_t end_ns = apptap_clock_ns(CLOCK_MONOTONIC) + 5 * APPTAP_NSEC_PER_SEC;
+	auto_close int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq r = { 0 };
+
+	snprintf(r.ifr_name, sizeof(r.ifr_name), "%s", name);
+	do {
+		assert_true(apptap_clock_ns(CLOCK_MONOTONIC) < end_ns);
+		sched_yield(); /* no event is waited for: it is a moment */
+		assert_int_equal(ioctl(fd, SIOCGIFFLAGS, &r), 0);
+	} while (!(r.ifr_flags & IFF_RUNNING));
+}
+
+/* A worker of the kernel acts upon the carrier, later: until then the device drops all. */
 void net_veth(void)
 {
 	net_ip("link add va address 02:00:00:00:00:01 type veth"
@@ -73,6 +90,9 @@ void net_veth(void)
 	net_ip("addr add " NET_B "/24 dev vb");
 	net_ip("link set va up");
 	net_ip("link set vb up");
+	wait_until_running("va");
+	wait_until_running("vb");
+	net_ip("link set va up"); /* under the lock that the worker held till it was done */
 }
 
 static socklen_t resolve(union address *a, const char *addr, uint16_t port)
