@@ -98,17 +98,18 @@ build() {
 
 # What depends on the width of a word, on its order, or on a C library without NSS.
 run_tests() {
+	dir=$out/$1
 	abi_of "$1"
 	tests='wire dissect flow conn pcapng sink procnet android owners'
 	targets=
 	for t in $tests; do
 		targets="$targets tests/unit/test_$t"
 	done
-	ninja -C "$out/$1/build" $targets tests/api/api-abi
+	ninja -C "$dir/build" $targets tests/api/api-abi
 	# What the header lays out where words have 32 bits: as it was promised.
-	$qemu -L "/usr/$triple" "$out/$1/build/tests/api/api-abi" >"$out/$1/abi.txt"
-	diff "$repo/tests/api/abi-$1.txt" "$out/$1/abi.txt"
-	meson test -C "$out/$1/build" --no-rebuild --print-errorlogs --timeout-multiplier 4 $tests
+	$qemu -L "/usr/$triple" "$dir/build/tests/api/api-abi" >"$dir/abi.txt"
+	diff "$repo/tests/api/abi-$1.txt" "$dir/abi.txt"
+	meson test -C "$dir/build" --no-rebuild --print-errorlogs --timeout-multiplier 4 $tests
 }
 
 if [ "${1:-}" = test ]; then

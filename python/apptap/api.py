@@ -388,7 +388,7 @@ class CaptureSession:
             values["event"] = native.EVENT_FN(_event_taker(weakref.ref(self), self._mark))
             self._keep.append(values["event"])
         if self.tcpdump_path is not None:
-            python_warnings.warn(_TCPDUMP, DeprecationWarning, stacklevel=4)
+            python_warnings.warn(_TCPDUMP, UserWarning, stacklevel=3)
         return native.Options(**values)
 
     def _result(self, raw: native.Result) -> CaptureResult:

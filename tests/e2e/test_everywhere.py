@@ -138,6 +138,28 @@ def test_a_packet_callback(place):
         assert rate.finish() == 0
 
 
+SILENT = """
+s = apptap.CaptureSession(app, executor, None, connections=True)
+s.start()
+print("ready", flush=True)
+events = s.connections()
+for _ in range(4):
+    e = next(events)
+    print(json.dumps([e.connection.protocol, e.closed, e.connection.packets_out + e.connection.packets_in]), flush=True)
+s.stop()
+"""
+
+
+if os.environ.get("APPTAP_ALL"):  # it takes a minute each: else unit/test_conn.c has to do
+    def test_a_silent_flow_is_closed(place):
+        script, talker = place.script(SILENT), place.talker(UID)
+        with running(script, talker):
+            assert script.line() == "ready"
+            talker.say("go")
+            got = [json.loads(script.line(timeout=70)) for _ in range(4)]
+        assert got[3] == ["udp", True, 20], got
+
+
 KEPT = """
 path = sys.argv[1]
 for bad in (dict(target=apptap.Target(package="no.such.app.here")), dict(interfaces=["nosuch0"])):
