@@ -261,7 +261,9 @@ def test_an_ordinary_user_by_sudo(sudoer, tmp):
     with sending(holder):
         got = user(holder, """
             s = apptap.CaptureSession(app, here, sys.argv[1])
-            s.start(); time.sleep(0.1); r = s.stop()
+            s.start()
+            while os.path.getsize(sys.argv[1]) < 500: time.sleep(0.01)
+            r = s.stop()
             try:
                 apptap.CaptureSession(app, apptap.LocalExecutor(use_sudo=False), sys.argv[1] + "2").start()
             except PermissionError as error:
