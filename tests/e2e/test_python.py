@@ -275,7 +275,8 @@ def test_an_ordinary_user_by_sudo(sudoer, tmp):
 
 
 WRAPPER = PLUMBING + """
-executor = apptap.AdbExecutor(device_id=sys.argv[2]) if sys.argv[3] == "adb" else Plumbing(sys.argv[2])
+kind = {"adb": apptap.AdbExecutor, "wrapped": Plumbing, "handing": Handing}[sys.argv[3]]
+executor = kind(sys.argv[2])
 with apptap.CaptureSession(apptap.Target(package="com.example.app"), executor, sys.argv[1]) as cap:
     cap.start()
     print("ready", flush=True)
@@ -296,7 +297,7 @@ def phone():
         yield p
 
 
-@pytest.mark.parametrize("how", ["adb", "wrapped"])
+@pytest.mark.parametrize("how", ["adb", "wrapped", "handing"])
 def test_a_phone(phone, tmp, how):
     """By the library's own adb, and all through a tool's own plumbing round the same."""
     env = {**ENV, **{k: phone.env[k] for k in ("APPTAP_AGENTS", "ANDROID_ADB_SERVER_PORT")}}
@@ -319,7 +320,8 @@ def test_a_phone(phone, tmp, how):
     assert phone_module.APP in uids and clock
     assert len([t for t in texts if t.startswith(b"app")]) == sent > 0
     assert not [t for t in texts if t.startswith(b"other")]
-    assert calls == ([] if how == "adb" else ["pull", "push", "shell"])
+    assert calls == {"adb": [], "wrapped": ["pull", "push", "shell"],
+                     "handing": ["background", "pull", "push"]}[how]
     assert phone_module.until(lambda: not phone.leftovers(), 2) is not None, phone.leftovers()
 
 
