@@ -337,11 +337,15 @@ def test_a_wheel_carries_all_that_it_needs(net, tmp, build):
     if build:
         shutil.copytree(folder, f"{tmp}/python", ignore=shutil.ignore_patterns("build"))
         folder = f"{tmp}/python"
-    for verb in (["wheel", "-w", f"{tmp}/wheels"], ["install", "--target", f"{tmp}/site"]):
-        done = subprocess.run([sys.executable, "-m", "pip", *verb, folder], env=env,
-                              capture_output=True, text=True, timeout=300)
+
+    def pip(*args):
+        done = subprocess.run([sys.executable, "-m", "pip", *args], env=env, capture_output=True,
+                              text=True, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
+
+    pip("wheel", "-w", f"{tmp}/wheels", folder)
     wheel, = os.listdir(f"{tmp}/wheels")
+    pip("install", "--target", f"{tmp}/site", f"{tmp}/wheels/{wheel}")
     assert re.fullmatch(r"apptap-\d+\.\d+\.\d+-py3-none-linux_\w+\.whl", wheel)
     assert os.path.exists(f"{tmp}/site/apptap/py.typed")
     nothing = {"PYTHONPATH": f"{tmp}/site", "APPTAP_LIBRARY": "/nowhere", "APPTAP_AGENT": "/nowhere"}
