@@ -2,6 +2,7 @@
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -9,6 +10,8 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 import lab as lab_module  # noqa: E402
+
+signal.signal(signal.SIGINT, signal.default_int_handler)	# a shell's background ignores it, and all below
 
 
 @functools.cache
