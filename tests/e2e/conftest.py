@@ -11,7 +11,9 @@ import pytest
 sys.path.insert(0, os.path.dirname(__file__))
 import lab as lab_module  # noqa: E402
 
-signal.signal(signal.SIGINT, signal.default_int_handler)	# a shell's background ignores it, and all below
+# What a shell's background and nohup ignore would be ignored by every program below.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @functools.cache

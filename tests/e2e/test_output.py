@@ -48,6 +48,8 @@ def test_a_start_that_fails_touches_nothing(net, old, args):
 def test_called_off_before_it_began(net, old):
     """By a signal, while the agent starts."""
     for _ in range(5):
+        with open(old, "wb") as f:
+            f.write(PRECIOUS)
         r = Run(net, "--uid", UID, "--local", "-o", old)
         code = r.end(signal.SIGTERM)
         with open(old, "rb") as f:
