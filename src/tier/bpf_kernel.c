@@ -84,7 +84,8 @@ static bool find_field(const struct apptap_btf *b, const char *type, const char 
 	return false;
 }
 
-static int lay_out(struct apptap_bpf_layout *l, struct apptap_error *err)
+/* @cast: the number of bpf_rdonly_cast; 0: this kernel has none. */
+static int lay_out(struct apptap_bpf_layout *l, uint32_t *cast, struct apptap_error *err)
 {
 	const struct {
 		const char *type, *names[3];
@@ -101,13 +102,13 @@ static int lay_out(struct apptap_bpf_layout *l, struct apptap_error *err)
 		{ "sock", { "sk_type" }, 8, &l->sock_type },
 		{ "sock", { "sk_protocol" }, 8, &l->sock_protocol },
 		{ "sock", { "sk_cgrp_data.cgroup", "sk_cgrp_data" }, 8, &l->sock_cgroup },
+		{ "sock", { "sk_kern_sock" }, 1, &l->sock_kern_bit },
 		{ "cgroup", { "kn" }, 8, &l->cgroup_node },
 		{ "cgroup", { "self.parent" }, 8, &l->cgroup_parent },
 		{ "kernfs_node", { "id" }, 8, &l->node_id },
 		{ "sk_buff", { "head" }, 8, &l->skb_head },
 		{ "sk_buff", { "data" }, 8, &l->skb_data },
 		{ "sk_buff", { "network_header" }, 8, &l->skb_network },
-		{ "sock", { "sk_kern_sock" }, 1, &l->sock_kern_bit },
 		{ "sk_buff", { "encapsulation" }, 1, &l->skb_encapsulation_bit },
 	};
 	struct apptap_btf *b = NULL;
@@ -117,8 +118,38 @@ static int lay_out(struct apptap_bpf_layout *l, struct apptap_error *err)
 		if (!find_field(b, fields[i].type, fields[i].names, fields[i].unit, fields[i].out))
 			r = apptap_error_say(err, ENOTSUP, "this kernel's struct %s has no %s",
 					     fields[i].type, fields[i].names[0]);
+	*cast = r == 0 ? apptap_btf_func(b, "bpf_rdonly_cast") : 0;
+	if (*cast) {
+		l->sock_type_id = apptap_btf_struct(b, "sock");
+		l->cgroup_type_id = apptap_btf_struct(b, "cgroup");
+		l->node_type_id = apptap_btf_struct(b, "kernfs_node");
+	}
 	apptap_btf_close(b);
 	return r;
+}
+
+/* ---- the programs ---- */
+
+/* The programs as they were built, but that they call the function with the number @cast. */
+static uint8_t *put_cast(uint32_t cast)
+{
+	const struct bpf_insn placed = { .code = BPF_JMP | BPF_CALL, .imm = APPTAP_BPF_CAST };
+	const struct bpf_insn call = { .code = BPF_JMP | BPF_CALL,
+				       .src_reg = BPF_PSEUDO_KFUNC_CALL,
+				       .imm = (int32_t)cast };
+	const void *built;
+	uint8_t *bytes;
+	size_t size;
+
+	built = capture_bpf__elf_bytes(&size);
+	bytes = malloc(size);
+	if (!bytes)
+		return NULL;
+	memcpy(bytes, built, size);
+	for (size_t i = 0; i + sizeof(call) <= size; i += sizeof(call))
+		if (memcmp(bytes + i, &placed, sizeof(placed)) == 0)
+			memcpy(bytes + i, &call, sizeof(call));
+	return bytes;
 }
 
 /* ---- the ring: half of the time that all of it takes, so it is made meanwhile ---- */
@@ -144,20 +175,46 @@ static void *make_ring(void *arg)
 	return NULL;
 }
 
-static int load(struct apptap_bpf_kernel *k, struct maker *m, struct apptap_error *err)
+/* @cast: 0 for the programs that need no such function. */
+static int load_with(struct apptap_bpf_kernel *k, const struct apptap_bpf_layout *layout,
+		     uint32_t cast, int ring)
 {
+	auto_free uint8_t *bytes = put_cast(cast);
 	int r;
 
-	k->skel = capture_bpf__open();
-	if (!k->skel)
-		return apptap_error_set(err, errno, "reading the programs");
-	r = lay_out(&k->skel->rodata->layout, err);
+	k->skel = calloc(1, sizeof(*k->skel));
+	if (!bytes || !k->skel || capture_bpf__create_skeleton(k->skel) < 0)
+		return -ENOMEM;
+	if (cast)
+		k->skel->skeleton->data = bytes;
+	r = bpf_object__open_skeleton(k->skel->skeleton, NULL);
+	if (r < 0)
+		return r;
+	k->skel->rodata->layout = *layout;
+	if (!cast)
+		k->skel->rodata->layout.sock_type_id = k->skel->rodata->layout.cgroup_type_id =
+			k->skel->rodata->layout.node_type_id = 0;
+	r = bpf_map__reuse_fd(k->skel->maps.ring, ring);
+	return r < 0 ? r : capture_bpf__load(k->skel);
+}
+
+static int load(struct apptap_bpf_kernel *k, struct maker *m, struct apptap_error *err)
+{
+	struct apptap_bpf_layout layout = { 0 };
+	uint32_t cast = 0;
+	int r = lay_out(&layout, &cast, err);
+
 	sem_wait(&m->made);
 	if (r < 0 || m->fd < 0)
 		return r;
-	r = bpf_map__reuse_fd(k->skel->maps.ring, m->fd);
-	if (r == 0)
-		r = capture_bpf__load(k->skel);
+	r = load_with(k, &layout, cast, m->fd);
+	/* Not all that know the function can call it: those without a JIT cannot. */
+	if (r < 0 && r != -EPERM && cast) {
+		capture_bpf__destroy(k->skel);
+		k->skel = NULL;
+		said[0] = '\0';
+		r = load_with(k, &layout, 0, m->fd);
+	}
 	return r < 0 ? explain(r, err) : 0;
 }
 
