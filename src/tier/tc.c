@@ -91,7 +91,8 @@ int apptap_tc_place(struct apptap_tc *tc, int32_t ifindex)
 {
 	struct tcmsg head = { .tcm_ifindex = ifindex, .tcm_parent = TC_H_CLSACT };
 	enum apptap_tc_place place = APPTAP_TC_NOTHING;
-	int r = ask(tc, RTM_GETQDISC, 0, &head, take_place, &place, NULL);
+	/* Without ECHO the answer goes to those who listen to changes, not to who has asked. */
+	int r = ask(tc, RTM_GETQDISC, NLM_F_ECHO, &head, take_place, &place, NULL);
 
 	return r == -ENODEV ? r : (int)place;
 }
