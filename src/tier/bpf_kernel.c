@@ -1,50 +1,28 @@
-/*
- * bpf_kernel.c - the programs in the kernel: loaded, told what is wanted, attached to interfaces
- *
- * How it works. A link (tcx, Linux 6.6) is a descriptor of ours, so the kernel takes the program
- * from the interface when we end, however we end. We are the first in the row, and always let the
- * next have its say: whatever others drop or redirect has been seen before.
- */
+/* bpf_kernel.c - the programs in the kernel: loaded, told what is wanted, attached to interfaces */
 #include "tier/bpf_kernel.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <capture.skel.h>
 #include <errno.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "tier/bpf_attach.h"
 #include "tier/btf.h"
-#include "tier/devices.h"
-#include "tier/links.h"
 
 #define RING_BYTES_MIN ((size_t)1 << 20)
 #define RING_BYTES_MAX ((size_t)1 << 30)
 #define WAKE_SHARE 4 /* a ring filled to one part in so many wakes its reader */
-#define INTERFACES_MAX 4096
-/* Of newer headers than Debian 12's. */
-#define BPF_TCX_INGRESS_ ((enum bpf_attach_type)46)
-#define BPF_TCX_EGRESS_ ((enum bpf_attach_type)47)
-#define BPF_F_BEFORE_ (1U << 3)
-
-struct attached {
-	int32_t ifindex;
-	int in, out; /* owned: links; -1: none */
-	bool there;
-};
 
 struct apptap_bpf_kernel {
 	struct capture_bpf *skel; /* owned */
 	struct apptap_bpf_ring *ring; /* owned */
-	struct apptap_devices *devices; /* owned */
+	struct apptap_bpf_attach *attach; /* owned */
 	size_t ring_bytes;
-	struct attached *attached; /* owned */
-	size_t count;
 };
 
 /* What libbpf had to say last: the verifier's or the loader's words, for the error. */
@@ -262,10 +240,11 @@ int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
 	said[0] = '\0';
 	libbpf_set_print(hear);
 	k->ring_bytes = ring_size(ring_bytes);
-	r = apptap_devices_open(&k->devices, err);
-	if (r < 0)
-		goto fail;
 	r = make_all(k, err);
+	if (r == 0)
+		r = apptap_bpf_attach_open(&k->attach, bpf_program__fd(k->skel->progs.arrive),
+					   bpf_program__fd(k->skel->progs.leave),
+					   &k->skel->bss->settings, err);
 	if (r < 0)
 		goto fail;
 	k->skel->bss->settings.wake_bytes = (uint32_t)(k->ring_bytes / WAKE_SHARE);
@@ -282,25 +261,13 @@ fail:
 	return r;
 }
 
-static void let_go(struct attached *a)
-{
-	if (a->in >= 0)
-		close(a->in);
-	if (a->out >= 0)
-		close(a->out);
-	a->in = a->out = -1;
-}
-
 void apptap_bpf_kernel_close(struct apptap_bpf_kernel *k)
 {
 	if (!k)
 		return;
-	for (size_t i = 0; i < k->count; i++)
-		let_go(&k->attached[i]);
-	free(k->attached);
+	apptap_bpf_attach_close(k->attach);
 	apptap_bpf_ring_close(k->ring);
 	capture_bpf__destroy(k->skel);
-	apptap_devices_close(k->devices);
 	free(k);
 }
 
@@ -333,120 +300,18 @@ void apptap_bpf_kernel_scope(struct apptap_bpf_kernel *k, const struct apptap_sc
 	__atomic_store_n(&s->cgroup_count, (uint32_t)scope->cgroup_count, __ATOMIC_RELEASE);
 }
 
-/* ---- interfaces ---- */
-
-static int attach_one(const struct bpf_program *prog, int32_t ifindex, bool out)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = BPF_F_BEFORE_);
-
-	return bpf_link_create(bpf_program__fd(prog), ifindex,
-			       out ? BPF_TCX_EGRESS_ : BPF_TCX_INGRESS_, &opts);
-}
-
-/* Interfaces that share a place in the table and differ are measured packet by packet. */
-static void set_shape(struct apptap_bpf_kernel *k, int32_t ifindex)
-{
-	const struct apptap_device *device = apptap_devices_get(k->devices, ifindex);
-	uint8_t *is_ether = &k->skel->bss->settings.is_ether[(uint32_t)ifindex % APPTAP_BPF_SHAPES];
-	bool shared = false;
-
-	for (size_t i = 0; i < k->count; i++)
-		shared |= k->attached[i].ifindex % APPTAP_BPF_SHAPES == ifindex % APPTAP_BPF_SHAPES;
-	if (device->arphrd != ARPHRD_ETHER && device->arphrd != ARPHRD_LOOPBACK)
-		*is_ether = 0;
-	else if (!shared)
-		*is_ether = 1;
-}
-
-static int attach(struct apptap_bpf_kernel *k, struct attached *a, const char *name,
-		  struct apptap_error *err)
-{
-	bool loopback = a->ifindex == APPTAP_LOOPBACK_IFINDEX; /* judged on the way out */
-
-	set_shape(k, a->ifindex);
-	a->out = attach_one(k->skel->progs.leave, a->ifindex, true);
-	if (a->out >= 0 && !loopback)
-		a->in = attach_one(k->skel->progs.arrive, a->ifindex, false);
-	if (a->out < 0 || (a->in < 0 && !loopback)) {
-		int r = a->out < 0 ? a->out : a->in;
-
-		let_go(a);
-		if (r == -ENODEV)
-			return 0; /* gone meanwhile */
-		if (r == -EINVAL && k->count == 0) {
-			apptap_error_say(
-				err, ENOTSUP,
-				"this kernel has no links for tc programs (tcx, Linux 6.6)");
-			return -ENOTSUP;
-		}
-		return apptap_error_set(err, -r, "attaching to %s", name);
-	}
-	return 0;
-}
-
-static struct attached *find(struct apptap_bpf_kernel *k, int32_t ifindex)
-{
-	for (size_t i = 0; i < k->count; i++)
-		if (k->attached[i].ifindex == ifindex)
-			return &k->attached[i];
-	return NULL;
-}
-
-static bool is_wanted(const char *name, char *const *names, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(names[i], name) == 0)
-			return true;
-	return count == 0;
-}
-
-static int add(struct apptap_bpf_kernel *k, const struct if_nameindex *link,
-	       struct apptap_error *err)
-{
-	struct attached *grown, new = { (int32_t)link->if_index, -1, -1, true };
-	int r;
-
-	if (k->count == INTERFACES_MAX)
-		return apptap_error_say(err, E2BIG, "more than %d interfaces", INTERFACES_MAX);
-	grown = reallocarray(k->attached, k->count + 1, sizeof(*grown));
-	if (!grown)
-		return apptap_error_set(err, ENOMEM, "growing the list of interfaces");
-	k->attached = grown;
-	r = attach(k, &new, link->if_name, err);
-	if (r == 0 && new.out >= 0)
-		k->attached[k->count++] = new;
-	return r;
-}
-
 int apptap_bpf_kernel_attach(struct apptap_bpf_kernel *k, char *const *names, size_t count,
 			     struct apptap_error *err)
 {
-	struct if_nameindex *links = if_nameindex();
-	size_t kept = 0;
-	int r = 0;
+	return apptap_bpf_attach_follow(k->attach, names, count, err);
+}
 
-	if (!links)
-		return apptap_error_set(err, errno, "listing interfaces");
-	for (size_t i = 0; i < k->count; i++)
-		k->attached[i].there = false;
-	for (size_t i = 0; r == 0 && links[i].if_index; i++) {
-		struct attached *a = find(k, (int32_t)links[i].if_index);
+int apptap_bpf_kernel_attach_fd(const struct apptap_bpf_kernel *k)
+{
+	return apptap_bpf_attach_fd(k->attach);
+}
 
-		if (!is_wanted(links[i].if_name, names, count))
-			continue;
-		if (a)
-			a->there = true;
-		else
-			r = add(k, &links[i], err);
-	}
-	if_freenameindex(links);
-	for (size_t i = 0; r == 0 && i < k->count; i++) {
-		if (k->attached[i].there)
-			k->attached[kept++] = k->attached[i];
-		else
-			let_go(&k->attached[i]);
-	}
-	if (r == 0)
-		k->count = kept;
-	return r;
+int apptap_bpf_kernel_restore(struct apptap_bpf_kernel *k, struct apptap_error *err)
+{
+	return apptap_bpf_attach_restore(k->attach, err);
 }

@@ -67,6 +67,7 @@ static const struct field start_fields[] = {
 	TEXT_FIELD(struct apptap_start, tier),
 	TEXT_FIELD(struct apptap_start, format),
 	FLAG_FIELD(struct apptap_start, stream),
+	FLAG_FIELD(struct apptap_start, empty),
 	FLAG_FIELD(struct apptap_start, no_file),
 	FLAG_FIELD(struct apptap_start, live_packets),
 	FLAG_FIELD(struct apptap_start, live_connections),
@@ -148,6 +149,7 @@ static const struct field cleanup_fields[] = {
 	OPTION_FIELD(struct apptap_event_cleanup, cgroups_removed, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, chains_removed, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, files_removed, INT64_MAX),
+	OPTION_FIELD(struct apptap_event_cleanup, filters_removed, INT64_MAX),
 	{ 0 },
 };
 

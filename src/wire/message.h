@@ -46,6 +46,8 @@ struct apptap_start {
 	char format[12]; /* "pcap", "pcap-nano", "pcapng" */
 	bool plain; /* pcapng: no comment on each packet */
 	bool stream; /* the file comes back in DATA frames; else its descriptor is sent along */
+	bool empty; /* the file that is sent along: once nothing else can fail, before its first
+		       byte */
 	bool no_file; /* neither: nothing is written */
 	bool live_packets; /* each goes to the host in PACKETS frames, too */
 	bool live_connections; /* each goes to the host when it begins and when it ends, too */
@@ -160,6 +162,7 @@ struct apptap_event_cleanup {
 	uint64_t agents_live; /* of captures that run now: left alone */
 	uint64_t chains_removed; /* iptables', of captures that nobody looks after */
 	uint64_t files_removed; /* agents' programs and captures that were not fetched */
+	uint64_t filters_removed; /* tc's, of captures that nobody looks after */
 };
 
 struct apptap_wire_app {
