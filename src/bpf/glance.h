@@ -14,7 +14,7 @@
 #define V4_PLAIN 0x45 /* version, and the length of a header without options */
 #define V4_FRAGMENT 0x3fff
 
-/* What leaves: @sk is its socket, @port the local one. */
+/* What leaves: @sk is its socket, @port the local one. By its user, and its cgroup. */
 static __always_inline int is_sent_by_stranger(const struct __sk_buff *skb, __u64 sk, __u32 state,
 					       __u32 port)
 {
@@ -32,10 +32,10 @@ static __always_inline int is_had_by_stranger(struct bpf_sock *sk, int is_tcp)
 		return 0;
 	number = as_number(sk);
 	if (!is_tcp)
-		r = is_strangers(number);
+		r = is_strangers(number) && !is_made_by_ours(sk);
 	else if (sk->state != STATE_TIME_WAIT && sk->state != STATE_NEW_SYN_RECV &&
 		 sk->state != STATE_LISTEN)
-		r = is_strangers(number) && !is_pending(number);
+		r = is_strangers(number) && !is_pending(number) && !is_made_by_ours(sk);
 	bpf_sk_release(sk);
 	return r;
 }
