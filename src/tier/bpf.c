@@ -276,7 +276,7 @@ static int open_kernel(struct bpf *s, const struct apptap_tier_config *cfg,
 	int fd, r;
 
 	r = apptap_bpf_kernel_open(&s->kernel, cfg->ring_bytes ? cfg->ring_bytes : RING_BYTES,
-				   &wanted, err);
+				   &wanted, s->interfaces, s->cfg.interface_count, err);
 	if (r < 0)
 		return r;
 	settings = apptap_bpf_kernel_settings(s->kernel);

@@ -260,7 +260,8 @@ static size_t ring_size(size_t wanted)
 }
 
 int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
-			   const struct apptap_bpf_wanted *wanted, struct apptap_error *err)
+			   const struct apptap_bpf_wanted *wanted, char *const *names, size_t count,
+			   struct apptap_error *err)
 {
 	struct apptap_bpf_kernel *k = calloc(1, sizeof(*k));
 	int r;
@@ -271,11 +272,13 @@ int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
 	libbpf_set_print(hear);
 	k->ring_bytes = ring_size(ring_bytes);
 	k->wanted = *wanted;
-	r = make_all(k, err);
+	r = apptap_bpf_attach_open(&k->attach, names, count, err);
 	if (r == 0)
-		r = apptap_bpf_attach_open(&k->attach, bpf_program__fd(k->skel->progs.arrive),
-					   bpf_program__fd(k->skel->progs.leave),
-					   &k->skel->bss->settings, err);
+		r = make_all(k, err);
+	if (r == 0)
+		r = apptap_bpf_attach_programs(k->attach, bpf_program__fd(k->skel->progs.arrive),
+					       bpf_program__fd(k->skel->progs.leave),
+					       &k->skel->bss->settings, err);
 	if (r < 0)
 		goto fail;
 	k->skel->bss->settings.wake_bytes = (uint32_t)(k->ring_bytes / WAKE_SHARE);
