@@ -65,6 +65,17 @@ static bool find_field(const struct apptap_btf *b, const char *type, const char 
 	return false;
 }
 
+static void find_numbers(struct apptap_bpf_facts *f, const struct apptap_btf *b)
+{
+	f->cast = apptap_btf_func(b, "bpf_rdonly_cast");
+	if (f->cast) {
+		f->layout.sock_type_id = apptap_btf_struct(b, "sock");
+		f->layout.cgroup_type_id = apptap_btf_struct(b, "cgroup");
+		f->layout.node_type_id = apptap_btf_struct(b, "kernfs_node");
+	}
+	apptap_bpf_facts_find(f, b);
+}
+
 static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 {
 	struct apptap_bpf_layout *l = &f->layout;
@@ -105,14 +116,8 @@ static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 		if (!find_field(b, fields[i].type, fields[i].names, fields[i].unit, fields[i].out))
 			r = apptap_error_say(err, ENOTSUP, "this kernel's struct %s has no %s",
 					     fields[i].type, fields[i].names[0]);
-	f->cast = apptap_btf_func(b, "bpf_rdonly_cast");
-	if (f->cast) {
-		l->sock_type_id = apptap_btf_struct(b, "sock");
-		l->cgroup_type_id = apptap_btf_struct(b, "cgroup");
-		l->node_type_id = apptap_btf_struct(b, "kernfs_node");
-	}
 	if (r == 0)
-		apptap_bpf_facts_find(f, b);
+		find_numbers(f, b);
 	apptap_btf_close(b);
 	return r;
 }
