@@ -216,9 +216,11 @@ static int put(struct apptap_clsact *c, int32_t ifindex, bool both, struct appta
 int apptap_clsact_attach(struct apptap_clsact *c, int32_t ifindex, bool both,
 			 struct apptap_error *err)
 {
-	auto_close int lock = apptap_clsact_lock();
-	int r = put(c, ifindex, both, err);
+	auto_close int lock = -1;
+	int r;
 
+	lock = apptap_clsact_lock();
+	r = put(c, ifindex, both, err);
 	if (r == -EEXIST) /* somebody has just made a clsact as well: it is his */
 		r = put(c, ifindex, both, err);
 	return explain(r, err);
@@ -226,8 +228,9 @@ int apptap_clsact_attach(struct apptap_clsact *c, int32_t ifindex, bool both,
 
 void apptap_clsact_detach(struct apptap_clsact *c, int32_t ifindex)
 {
-	auto_close int lock = apptap_clsact_lock();
+	auto_close int lock = -1;
 
+	lock = apptap_clsact_lock();
 	apptap_clsact_remove_at(&c->tc, ifindex, c->tag, APPTAP_CLSACT_AS_NAMED, NULL);
 }
 

@@ -54,8 +54,8 @@ static int remove_clsact(struct apptap_tc *tc, int32_t ifindex, struct apptap_er
 {
 	struct apptap_tc_filters all = { 0 };
 	int r = list_both(tc, ifindex, &all, err);
-	auto_free struct apptap_tc_filter *list = all.list;
 
+	free(all.list);
 	if (r < 0 || all.count)
 		return r;
 	apptap_tc_begin(tc);
@@ -95,13 +95,14 @@ static int sweep(int (*at)(struct apptap_tc *tc, int32_t ifindex, const char *ta
 		 const char *tag, struct apptap_error *err)
 {
 	auto_free int32_t *places = NULL;
-	auto_close int lock = apptap_clsact_lock();
+	auto_close int lock = -1;
 	struct apptap_tc tc;
 	int total = 0, failed = 0, count, r;
 
 	r = apptap_tc_open(&tc, err);
 	if (r < 0)
 		return r;
+	lock = apptap_clsact_lock();
 	count = apptap_tc_places(&tc, &places, err);
 	for (int i = 0; i < count; i++) {
 		r = at(&tc, places[i], tag, err);

@@ -21,6 +21,7 @@
 #define HELD_FD 3
 #define AFTER_KILL_US 300000
 
+/* In the new process, which has the agent's memory until execv(). */
 static void become(const struct apptap_guardian_orders *orders, int in)
 {
 	char number[16];
@@ -51,7 +52,7 @@ int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardia
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return apptap_error_set(err, errno, "making a pipe");
-	g->pid = fork();
+	g->pid = vfork(); /* fork() would copy the tables of all the pages of a ring */
 	if (g->pid == 0)
 		become(orders, ends[0]);
 	close(ends[0]);

@@ -91,8 +91,11 @@ int apptap_tc_place(struct apptap_tc *tc, int32_t ifindex)
 {
 	struct tcmsg head = { .tcm_ifindex = ifindex, .tcm_parent = TC_H_CLSACT };
 	enum apptap_tc_place place = APPTAP_TC_NOTHING;
-	/* Without ECHO the answer goes to those who listen to changes, not to who has asked. */
-	int r = ask(tc, RTM_GETQDISC, NLM_F_ECHO, &head, take_place, &place, NULL);
+	/*
+	 * Without ECHO the answer goes to those who listen to changes, not to who has asked; and
+	 * where a clsact was once, there is none at all but for the ACK.
+	 */
+	int r = ask(tc, RTM_GETQDISC, NLM_F_ECHO | NLM_F_ACK, &head, take_place, &place, NULL);
 
 	return r == -ENODEV ? r : (int)place;
 }
