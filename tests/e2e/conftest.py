@@ -33,12 +33,16 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("tier", [t for t in tiers() if t not in other])
 
 
-@pytest.fixture(scope="session")
-def shared_lab():
+def open_lab():
     reason = lab_module.why_not()
     if reason:
         pytest.skip(reason)
-    with lab_module.Lab() as lab:
+    return lab_module.Lab()
+
+
+@pytest.fixture(scope="session")
+def shared_lab():
+    with open_lab() as lab:
         yield lab
 
 
@@ -51,10 +55,7 @@ def lab(shared_lab):
 @pytest.fixture
 def fresh_lab():
     """For what the thousands of connections in TIME_WAIT would disturb that churn leaves behind."""
-    reason = lab_module.why_not()
-    if reason:
-        pytest.skip(reason)
-    with lab_module.Lab() as lab:
+    with open_lab() as lab:
         yield lab
 
 
