@@ -162,6 +162,7 @@ struct apptap_event_cleanup {
 	uint64_t agents_live; /* of captures that run now: left alone */
 	uint64_t chains_removed; /* iptables', of captures that nobody looks after */
 	uint64_t files_removed; /* agents' programs and captures that were not fetched */
+	uint64_t filters_removed; /* tc's, of captures that nobody looks after */
 };
 
 struct apptap_wire_app {
