@@ -127,7 +127,13 @@ static void *make_ring(void *arg)
 	struct maker *m = arg;
 
 	m->fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0, (uint32_t)m->bytes, NULL);
-	m->r = m->fd < 0 ? explain(-errno, &m->err) : 0;
+	if (m->fd >= 0)
+		m->r = 0;
+	else if (errno == EINVAL) /* the kernel does not know this kind of map */
+		m->r = apptap_error_say(&m->err, ENOTSUP,
+					"this kernel has no ring buffer for programs (Linux 5.8)");
+	else
+		m->r = explain(-errno, &m->err);
 	sem_post(&m->made);
 	if (m->r == 0)
 		m->r = apptap_bpf_ring_open(m->out, m->fd, m->bytes, &m->err);
