@@ -73,9 +73,9 @@ def lab(shared_phone_lab):
 
 @pytest.mark.parametrize("name", NAMES)
 @second_try
-def test_exact_over_adb(lab, name):
+def test_exact_over_adb(lab, name, tier):
     workload = lab_module.BY_NAME[name]
-    outcome = lab.run([workload], lab.apptap)
+    outcome = lab.run([workload], lambda: lab.apptap(tier=tier))
     assert outcome.code == 0, outcome.tool.talk
     print(f"ready in {outcome.tool.ready_s:.2f} s, stopped in {outcome.tool.stop_s:.2f} s")
     judge(outcome, workload)
