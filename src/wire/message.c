@@ -42,7 +42,8 @@ struct field {
 	}
 
 static const char *const command_names[] = { "start", "stop",  "probe", "cleanup",
-					     "list",  "clock", NULL };
+					     "list",  "clock", "beat",  NULL };
+_Static_assert(ARRAY_SIZE(command_names) == APPTAP_COMMAND_BEAT + 2, "each command has its name");
 static const char *const event_names[] = { "ready", "status",  "warning", "error",
 					   "probe", "cleanup", "done",	  "clock",
 					   "scope", "apps",    NULL };
@@ -75,6 +76,7 @@ static const struct field start_fields[] = {
 	OPTION_FIELD(struct apptap_start, nflog_group, UINT16_MAX),
 	OPTION_FIELD(struct apptap_start, duration_ms, 1ull << 40),
 	OPTION_FIELD(struct apptap_start, count, INT64_MAX),
+	OPTION_FIELD(struct apptap_start, silence_ms, INT32_MAX),
 	{ 0 },
 };
 

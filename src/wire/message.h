@@ -23,6 +23,7 @@ enum apptap_command_type {
 	APPTAP_COMMAND_CLEANUP,
 	APPTAP_COMMAND_LIST,
 	APPTAP_COMMAND_CLOCK, /* answered at once: how far the clocks are apart */
+	APPTAP_COMMAND_BEAT, /* not answered: the host is there */
 };
 
 /* Absent is "", 0, false: then the default holds. Exactly one way to name the target is used. */
@@ -54,6 +55,7 @@ struct apptap_start {
 	uint32_t nflog_group; /* 0: the default */
 	uint64_t duration_ms;
 	uint64_t count;
+	uint32_t silence_ms; /* hearing nothing for so long, the agent ends; 0: it need not hear */
 	char interfaces[APPTAP_WIRE_INTERFACES_MAX][16];
 	uint32_t interface_count;
 };
