@@ -16,7 +16,7 @@
 #define NEWS_MS 200 /* that io waits for something to tell */
 #define REPLY_BYTES (96u << 10) /* of out, in one exchange: its hexadecimal fits any transport */
 
-static const char *const names[] = { "in", "out", "err", "capture" };
+static const char *const names[] = { "in", "out", "err", APPTAP_SPOOL_CAPTURE };
 
 static int complain(const char *what, const char *path)
 {
@@ -39,10 +39,11 @@ static int open_folder(const char *path)
 	return apptap_steal_fd(&fd);
 }
 
-static void remove_files(int fd)
+static void remove_files(int fd, bool with_capture)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		unlinkat(fd, names[i], 0);
+		if (with_capture || strcmp(names[i], APPTAP_SPOOL_CAPTURE) != 0)
+			unlinkat(fd, names[i], 0);
 }
 
 /* An agent holds a lock on its out for as long as it runs. */
@@ -60,7 +61,7 @@ bool apptap_spool_remove(int folder_fd, const char *name)
 
 	if (fd < 0 || is_served(fd))
 		return false;
-	remove_files(fd);
+	remove_files(fd, true);
 	return unlinkat(folder_fd, name, AT_REMOVEDIR) == 0;
 }
 
@@ -136,7 +137,7 @@ static int be_agent(int fd, int out_fd)
 		return 1;
 	code = apptap_agent_main(false, file_fd);
 	if (tail.heard_nothing) {
-		remove_files(fd);
+		remove_files(fd, true);
 		code = 3; /* the folder too */
 	}
 	return code;
@@ -236,14 +237,14 @@ static int give(int fd, const char *path)
 	return 0;
 }
 
-static int finish(const char *folder, const char *dropped, bool once)
+static int finish(const char *folder, const char *dropped, bool once, bool keep)
 {
 	auto_close int fd = open_folder(folder);
 	const char *name = strrchr(dropped, '/');
 
 	if (fd >= 0) {
-		remove_files(fd);
-		rmdir(folder);
+		remove_files(fd, !keep);
+		rmdir(folder); /* fails while something is kept */
 	}
 	if (name && strncmp(name, "/.apptap-", strlen("/.apptap-")) == 0)
 		unlink(dropped);
@@ -265,7 +266,9 @@ int apptap_spool_main(char *const *args)
 	if (strcmp(verb, "serve") == 0)
 		return serve(folder);
 	if (strcmp(verb, "end") == 0 && args[2])
-		return finish(folder, args[2], args[3] != NULL);
+		return finish(folder, args[2], args[3] != NULL, false);
+	if (strcmp(verb, "keep") == 0 && args[2])
+		return finish(folder, args[2], args[3] != NULL, true);
 	fd = open_folder(folder);
 	if (fd < 0)
 		return complain("opening", folder);

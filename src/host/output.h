@@ -46,7 +46,9 @@ void apptap_output_cut(struct apptap_output *o); /* back to the last whole recor
 /* Whether the file can still be found: somebody may have removed it while it was written. */
 bool apptap_output_is_there(const struct apptap_output *o);
 
-void apptap_output_remove(struct apptap_output *o); /* the capture never began: if we made it */
+bool apptap_output_is_empty(const struct apptap_output *o);
+
+void apptap_output_remove(struct apptap_output *o); /* nothing came into it: if we made it */
 void apptap_output_close(struct apptap_output *o);
 
 #endif

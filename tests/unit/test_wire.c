@@ -267,6 +267,30 @@ static void a_result_survives_the_wire(void **state)
 	free(json);
 }
 
+static void a_cleanup_survives_the_wire(void **state)
+{
+	static struct apptap_wire_event ev, back;
+	char *json;
+	int len;
+
+	(void)state;
+	ev.type = APPTAP_WIRE_EVENT_CLEANUP;
+	ev.cleanup.captures_left = 9;
+	for (uint32_t i = 0; i < APPTAP_WIRE_LEFT_MAX; i++) {
+		ev.cleanup.left[i].bytes = 1ull << 40;
+		ev.cleanup.left[i].age_s = i;
+		strcpy(ev.cleanup.left[i].path, "/data/local/tmp/.apptap-capture-1");
+	}
+	ev.cleanup.left_count = APPTAP_WIRE_LEFT_MAX;
+	len = apptap_event_encode(&ev, &json, NULL);
+	assert_true(len > 0);
+	assert_int_equal(apptap_event_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
+					     &back, NULL),
+			 0);
+	assert_memory_equal(&ev, &back, sizeof(ev));
+	free(json);
+}
+
 static void every_event_and_command_has_a_name(void **state)
 {
 	static struct apptap_wire_event ev, back;
@@ -288,7 +312,7 @@ static void every_event_and_command_has_a_name(void **state)
 		assert_int_equal(back.type, type);
 		free(json);
 	}
-	for (int type = APPTAP_COMMAND_START; type <= APPTAP_COMMAND_CLOCK; type++) {
+	for (int type = APPTAP_COMMAND_START; type <= APPTAP_COMMAND_BEAT; type++) {
 		int len;
 
 		cmd.type = (enum apptap_command_type)type;
@@ -379,6 +403,7 @@ int main(void)
 		cmocka_unit_test(a_start_survives_the_wire),
 		cmocka_unit_test(a_ready_survives_the_wire),
 		cmocka_unit_test(a_result_survives_the_wire),
+		cmocka_unit_test(a_cleanup_survives_the_wire),
 		cmocka_unit_test(every_event_and_command_has_a_name),
 		cmocka_unit_test(a_bad_start_is_refused_and_a_newer_one_is_not),
 		cmocka_unit_test(text_of_others_cannot_move_the_cursor),
