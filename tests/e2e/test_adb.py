@@ -141,6 +141,20 @@ def test_a_kept_agent_is_not_pushed_again_and_cleanup_removes_it(phone, tmp_path
     assert json.loads(phone.run("--cleanup", "--json").stdout)["files_removed"] == 0
 
 
+def test_an_installed_program_finds_the_agents_installed_with_it(phone, tmp_path):
+    subprocess.run(["meson", "install", "-C", lab.BUILD, "--no-rebuild", "--destdir", str(tmp_path)],
+                   check=True, capture_output=True)
+    program = next(tmp_path.glob("**/bin/apptap"))
+    agents = {f.name for f in tmp_path.glob("**/share/apptap/*")}
+    assert "apptap-x86_64" in agents and all(f.startswith("apptap-") for f in agents)
+    env = {k: v for k, v in phone.env.items() if k != "APPTAP_AGENTS"}
+    got = subprocess.run([program, PACKAGE, "--device", phone.serial, "-d", "0.1", "-o",
+                          str(tmp_path / "x.pcap")], env=env, capture_output=True, text=True,
+                         timeout=30, check=False)
+    assert got.returncode == 0, got.stderr
+    assert not phone.leftovers()
+
+
 def test_the_packages_are_listed(phone):
     apps = json.loads(phone.run("--list", "--json").stdout)
     assert {"uid": APP, "name": PACKAGE} in apps and {"uid": OTHER, "name": "com.example.other"} in apps
