@@ -181,18 +181,20 @@ int apptap_spool_carry(struct apptap_spool *s, struct apptap_error *err)
 	return r ? 0 : PAUSE_MS;
 }
 
-static int copy(const char *path, int fd, struct apptap_error *err)
+static int copy(const char *path, struct apptap_output *o, struct apptap_error *err)
 {
 	auto_close int from = open(path, O_RDONLY | O_CLOEXEC);
 	auto_free char *buf = malloc(1u << 20);
 	ssize_t n = -1;
 
+	if (from >= 0 && buf && apptap_output_begin(o, err) < 0)
+		return -err->code;
 	if (from >= 0 && buf)
 		while ((n = read(from, buf, 1u << 20)) > 0)
 			for (ssize_t done = 0, more; done < n; done += more) {
-				more = write(fd, buf + done, (size_t)(n - done));
+				more = write(o->fd, buf + done, (size_t)(n - done));
 				if (more < 0 && errno == EAGAIN) { /* a pipe, and it is full */
-					poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1,
+					poll(&(struct pollfd){ .fd = o->fd, .events = POLLOUT }, 1,
 					     -1);
 					more = 0;
 				}
@@ -249,7 +251,7 @@ static int bring(struct apptap_spool *s, const char *path, struct apptap_error *
 	return r;
 }
 
-int apptap_spool_fetch(struct apptap_spool *s, int fd, struct apptap_error *err)
+int apptap_spool_fetch(struct apptap_spool *s, struct apptap_output *o, struct apptap_error *err)
 {
 	char folder[] = "/tmp/apptap-fetch-XXXXXX";
 	char path[64];
@@ -263,11 +265,9 @@ int apptap_spool_fetch(struct apptap_spool *s, int fd, struct apptap_error *err)
 	if (made >= 0)
 		close(made);
 	if (r >= 0) {
-		off_t before = lseek(fd, 0, SEEK_CUR);
-
-		r = copy(path, fd, err);
+		r = copy(path, o, err);
 		if (r < 0) { /* the target's copy goes: this is the only whole one */
-			if (before >= 0 && ftruncate(fd, before) < 0)
+			if (o->is_regular && ftruncate(o->fd, (off_t)o->whole) < 0)
 				apptap_error_wrap(err, r, "half of it is written");
 			apptap_error_hint(err, "the whole capture was left in '%s'", path);
 			return apptap_error_wrap(err, r, "fetching the capture");

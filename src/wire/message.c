@@ -68,6 +68,7 @@ static const struct field start_fields[] = {
 	TEXT_FIELD(struct apptap_start, tier),
 	TEXT_FIELD(struct apptap_start, format),
 	FLAG_FIELD(struct apptap_start, stream),
+	FLAG_FIELD(struct apptap_start, empty),
 	FLAG_FIELD(struct apptap_start, no_file),
 	FLAG_FIELD(struct apptap_start, live_packets),
 	FLAG_FIELD(struct apptap_start, live_connections),
@@ -206,10 +207,7 @@ static void number_store(void *member, size_t size, uint64_t value)
 {
 	uint32_t small = (uint32_t)value;
 
-	if (size == sizeof(small))
-		memcpy(member, &small, sizeof(small));
-	else
-		memcpy(member, &value, sizeof(value));
+	memcpy(member, size == sizeof(small) ? (const void *)&small : &value, size);
 }
 
 static json_t *text_to_json(const char *text, size_t size)
