@@ -14,7 +14,7 @@
 
 #define LINGER_MS 3000
 #define SILENCE_MS 20000u /* over a live link; a capture says something four times a second */
-#define SILENCE_BEFORE 3u /* times as long, while nothing is captured: it may have to ask Android */
+#define SILENCE_BEFORE 3u /* times as long before it captures: it may have to ask Android */
 #define SILENCE_AGENT 3u /* times as long until the agent ends */
 #define BEATS 10u /* of ours, in that time */
 #define TICK_MS 500
