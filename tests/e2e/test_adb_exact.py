@@ -12,8 +12,7 @@ from test_exact import account, judge, second_try
 pytestmark = pytest.mark.usefixtures("need_apptap")
 # Those that ask most of what a phone has otherwise: /proc, namespaces, a slow way for the bytes.
 # APPTAP_ALL=1 measures all of them, through all tiers.
-CHOSEN = ["tcp_short", "dns", "churn_udp", "bulk_down", "inbound_udp", "preexisting", "refused",
-          "fragments", "loopback"]
+CHOSEN = ["tcp_short", "churn_udp", "bulk_down", "inbound_udp", "preexisting", "refused", "loopback"]
 NAMES = list(lab_module.BY_NAME) if os.environ.get("APPTAP_ALL") else CHOSEN
 AT_LEISURE = ("nflog",)
 
