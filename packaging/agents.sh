@@ -44,7 +44,7 @@ abi_of() {
 
 # fetch DIR: the static libraries of architecture $debian, unpacked in DIR
 fetch() {
-	[ "$1/done" -nt "$repo/packaging/agents.sh" ] && return 0
+	[ -e "$1/done" ] && [ -z "$(find "$repo/packaging/agents.sh" -newer "$1/done")" ] && return 0
 	rm -rf "$1"
 	mkdir -p "$1/lists/partial" "$1/debs"
 	options="-oAPT::Architecture=$debian -oAPT::Architectures::=$debian

@@ -168,7 +168,7 @@ mkroot() {
 }
 
 parse() {
-	SU=magisk AUSER=shell SDK=34 ABI=x86_64 IPT=legacy MODEL="Sim Phone" ADB=host:5600 EXTRA=() NETNS= ENV=
+	SU=magisk AUSER=shell SDK=34 ABI=x86_64 IPT=legacy MODEL="Sim Phone" ADB=host:5600 EXTRA=() NETNS='' ENV=''
 	shift 2
 	while [ $# -gt 0 ]; do
 		case $1 in
