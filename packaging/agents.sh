@@ -2,7 +2,8 @@
 # agents.sh - the program for other machines: static, one for each ABI; run by ./dev agents
 #
 #   packaging/agents.sh OUT [ABI..]     OUT/apptap-ABI for arm64-v8a armeabi-v7a x86_64 x86
-#   packaging/agents.sh OUT test ABI    the unit tests of what differs between processors
+#   packaging/agents.sh OUT test ABI    the unit tests of what differs between processors, and the
+#                                       library's ABI where words have 32 bits
 #
 # How it works: Debian's cross compilers and their C library, and the static jansson, libbpf, libelf
 # and zlib of the same Debian release for that architecture, unpacked beside the build: nothing
@@ -99,13 +100,18 @@ build() {
 
 # What depends on the width of a word, on its order, or on a C library without NSS.
 run_tests() {
+	dir=$out/$1
+	abi_of "$1"
 	tests='wire dissect flow conn pcapng sink procnet android owners'
 	targets=
 	for t in $tests; do
 		targets="$targets tests/unit/test_$t"
 	done
-	ninja -C "$out/$1/build" $targets
-	meson test -C "$out/$1/build" --no-rebuild --print-errorlogs --timeout-multiplier 4 $tests
+	ninja -C "$dir/build" $targets tests/api/api-abi
+	# What the header lays out where words have 32 bits: as it was promised.
+	$qemu -L "/usr/$triple" "$dir/build/tests/api/api-abi" >"$dir/abi.txt"
+	diff "$repo/tests/api/abi-$1.txt" "$dir/abi.txt"
+	meson test -C "$dir/build" --no-rebuild --print-errorlogs --timeout-multiplier 4 $tests
 }
 
 if [ "${1:-}" = test ]; then

@@ -35,7 +35,7 @@ class Connection:
     rst: bool = field(default=False, compare=False)
     community_id: str = field(default="", compare=False)
 
-    def key(self) -> tuple:
+    def key(self) -> tuple[str, int, tuple[str, int], tuple[str, int]]:
         """The same from both ends."""
         low, high = sorted(((self.laddr, self.lport), (self.raddr, self.rport)))
         return (self.protocol, self.family, low, high)
@@ -107,14 +107,14 @@ class CaptureResult:
     """
 
     tier: Tier
-    uids: frozenset = frozenset()
-    connections: tuple = ()
+    uids: frozenset[int] = frozenset()
+    connections: tuple[Connection, ...] = ()
     pcap_path: Optional[str] = None
     linktype: Optional[int] = None
-    warnings: list = field(default_factory=list)
-    reasons: dict = field(default_factory=dict)
-    cgroups: dict = field(default_factory=dict)
-    processes: dict = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
+    cgroups: dict[str, str] = field(default_factory=dict)
+    processes: dict[int, str] = field(default_factory=dict)
     clock_ahead_ns: Optional[int] = None
     command_status: Optional[int] = None
     counters: Counters = Counters()

@@ -45,12 +45,16 @@ def pytest_collection_modifyitems(config, items):
     items[:] = [i for i in items if i not in later]
 
 
-@pytest.fixture(scope="session")
-def shared_lab():
+def open_lab():
     reason = lab_module.why_not()
     if reason:
         pytest.skip(reason)
-    with lab_module.Lab() as lab:
+    return lab_module.Lab()
+
+
+@pytest.fixture(scope="session")
+def shared_lab():
+    with open_lab() as lab:
         yield lab
 
 
@@ -63,10 +67,7 @@ def lab(shared_lab):
 @pytest.fixture
 def fresh_lab():
     """For what the thousands of connections in TIME_WAIT would disturb that churn leaves behind."""
-    reason = lab_module.why_not()
-    if reason:
-        pytest.skip(reason)
-    with lab_module.Lab() as lab:
+    with open_lab() as lab:
         yield lab
 
 

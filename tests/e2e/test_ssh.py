@@ -151,6 +151,7 @@ def test_an_app_over_ssh(server, sender, tmp_path):
     path = str(tmp_path / "x.pcapng")
     capture = server.capture("--uid", str(UID), "--no-dns", "--ssh", "root@box", "--json", output=path)
     capture.wait_ready()
+    assert capture.ready_s < 10
     assert until(lambda: os.path.getsize(path) > 20000) is not None
     assert capture.stop() == 0, capture.talk
     got = sorted(set(packets(path)))
