@@ -38,6 +38,18 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("tier", [t for t in tiers() if t not in other])
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "at_leisure: takes its time; only with APPTAP_ALL=1")
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("APPTAP_ALL"):
+        return
+    later = [i for i in items if i.get_closest_marker("at_leisure")]
+    config.hook.pytest_deselected(items=later)
+    items[:] = [i for i in items if i not in later]
+
+
 def open_lab():
     reason = lab_module.why_not()
     if reason:
