@@ -172,7 +172,7 @@ static int catch_signals(struct command *c, struct apptap_error *err)
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < count; i++) {
-		/* nohup means it; a script's kill -INT does too, though its shell has us ignore that */
+		/* nohup means it; so does a script's kill -INT, though its shell had us ignore it */
 		sigaction(signals[i], NULL, &old);
 		if (signals[i] == SIGINT || signals[i] == SIGTERM || old.sa_handler != SIG_IGN)
 			sigaddset(&set, signals[i]);
