@@ -172,7 +172,7 @@ static int catch_signals(struct command *c, struct apptap_error *err)
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < count; i++) {
-		/* nohup means it; so does a script's kill -INT, though its shell had us ignore it */
+		/* nohup means it; a script's background ignores SIGINT, and is sent it */
 		sigaction(signals[i], NULL, &old);
 		if (signals[i] == SIGINT || signals[i] == SIGTERM || old.sa_handler != SIG_IGN)
 			sigaddset(&set, signals[i]);
