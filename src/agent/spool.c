@@ -19,7 +19,7 @@
 #define BACKLOG_BYTES (8u << 20) /* of out, which the host has not taken yet */
 #define REPLY_BYTES (1u << 20) /* of out, in one exchange: twice that in hexadecimal */
 
-static const char *const names[] = { "in", "out", "taken", "err", "capture" };
+static const char *const names[] = { "in", "out", "taken", "err", APPTAP_SPOOL_CAPTURE };
 
 static int complain(const char *what, const char *path)
 {
@@ -53,7 +53,7 @@ static int await_folder(const char *path)
 	for (int waited = 0;; waited += LOOK_MS) {
 		auto_close int fd = open_folder(path);
 
-		if (fd >= 0 && faccessat(fd, "capture", F_OK, 0) == 0)
+		if (fd >= 0 && faccessat(fd, APPTAP_SPOOL_CAPTURE, F_OK, 0) == 0)
 			return apptap_steal_fd(&fd);
 		if (waited >= AWAIT_MS)
 			return -1;
@@ -61,10 +61,11 @@ static int await_folder(const char *path)
 	}
 }
 
-static void remove_files(int fd)
+static void remove_files(int fd, bool with_capture)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-		unlinkat(fd, names[i], 0);
+		if (with_capture || strcmp(names[i], APPTAP_SPOOL_CAPTURE) != 0)
+			unlinkat(fd, names[i], 0);
 }
 
 /* An agent holds a lock on its out for as long as it runs. */
@@ -82,7 +83,7 @@ bool apptap_spool_remove(int folder_fd, const char *name)
 
 	if (fd < 0 || is_served(fd))
 		return false;
-	remove_files(fd);
+	remove_files(fd, true);
 	return unlinkat(folder_fd, name, AT_REMOVEDIR) == 0;
 }
 
@@ -181,7 +182,8 @@ static bool make_files(int folder_fd, struct files *f)
 	f->err = openat(folder_fd, "err", flags, 0600);
 	f->in = openat(folder_fd, "in", flags, 0600);
 	f->taken = openat(folder_fd, "taken", flags, 0600);
-	f->capture = openat(folder_fd, "capture", flags, 0600); /* the last: await_folder() */
+	f->capture =
+		openat(folder_fd, APPTAP_SPOOL_CAPTURE, flags, 0600); /* the last: await_folder() */
 	return f->err >= 0 && f->in >= 0 && f->taken >= 0 && f->capture >= 0;
 }
 
@@ -213,7 +215,7 @@ static int be_agent(int fd, int out_fd)
 	close(STDOUT_FILENO); /* where the agent has not taken it away: the recorder's end */
 	pthread_join(recorder, NULL);
 	if (tail.heard_nothing) {
-		remove_files(fd);
+		remove_files(fd, true);
 		code = 3; /* the folder too */
 	}
 	return code;
@@ -325,14 +327,14 @@ static int give(int fd, const char *path)
 	return 0;
 }
 
-static int finish(const char *folder, const char *dropped, bool once)
+static int finish(const char *folder, const char *dropped, bool once, bool keep)
 {
 	auto_close int fd = open_folder(folder);
 	const char *name = strrchr(dropped, '/');
 
 	if (fd >= 0) {
-		remove_files(fd);
-		rmdir(folder);
+		remove_files(fd, !keep);
+		rmdir(folder); /* fails while something is kept */
 	}
 	if (name && strncmp(name, "/.apptap-", strlen("/.apptap-")) == 0)
 		unlink(dropped);
@@ -354,7 +356,9 @@ int apptap_spool_main(char *const *args)
 	if (strcmp(verb, "serve") == 0)
 		return serve(folder);
 	if (strcmp(verb, "end") == 0 && args[2])
-		return finish(folder, args[2], args[3] != NULL);
+		return finish(folder, args[2], args[3] != NULL, false);
+	if (strcmp(verb, "keep") == 0 && args[2])
+		return finish(folder, args[2], args[3] != NULL, true);
 	fd = args[2] && strcmp(args[2], "0") == 0 ? await_folder(folder) : open_folder(folder);
 	if (fd < 0)
 		return complain("opening", folder);

@@ -14,7 +14,8 @@
  *	io OFFSET HEX		appends to in; prints out from OFFSET on. What is before that is
  *				given back: out never has more than 8 MiB that the host has not
  *	give FILE		copies capture into FILE, which is there already
- *	end FILE [once]		removes FILE, all of FOLDER, and this program's file
+ *	end FILE [once]		removes FILE (-: none), all of FOLDER, and this program's file
+ *	keep FILE [once]	the same, but capture stays
  *
  * and an agent that hears of no exchange for APPTAP_SPOOL_SILENCE_MS takes its host for dead: it
  * ends, and removes the folder.
@@ -26,5 +27,7 @@ int apptap_spool_main(char *const *args);
 
 /* Removes the spool @name in @folder_fd, unless an agent is at work in it. true: it is gone. */
 bool apptap_spool_remove(int folder_fd, const char *name);
+
+#define APPTAP_SPOOL_CAPTURE "capture"
 
 #endif

@@ -69,5 +69,6 @@ int main(void)
 	SIZE(apptap_cleaned);
 	AT(apptap_cleaned, files_removed);
 	AT(apptap_cleaned, cgroups_removed);
+	AT(apptap_cleaned, filters_removed);
 	return 0;
 }

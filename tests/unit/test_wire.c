@@ -274,6 +274,23 @@ static void a_result_survives_the_wire(void **state)
 	assert_memory_equal(&ev, &back, sizeof(ev));
 }
 
+static void a_cleanup_survives_the_wire(void **state)
+{
+	static struct apptap_wire_event ev, back;
+
+	(void)state;
+	ev.type = APPTAP_WIRE_EVENT_CLEANUP;
+	ev.cleanup.captures_left = 9;
+	for (uint32_t i = 0; i < APPTAP_WIRE_LEFT_MAX; i++) {
+		ev.cleanup.left[i].bytes = 1ull << 40;
+		ev.cleanup.left[i].age_s = i;
+		strcpy(ev.cleanup.left[i].path, "/data/local/tmp/.apptap-capture-1");
+	}
+	ev.cleanup.left_count = APPTAP_WIRE_LEFT_MAX;
+	send_event(&ev, &back);
+	assert_memory_equal(&ev, &back, sizeof(ev));
+}
+
 static void every_event_and_command_has_a_name(void **state)
 {
 	static struct apptap_wire_event ev, back;
@@ -286,7 +303,7 @@ static void every_event_and_command_has_a_name(void **state)
 		send_event(&ev, &back);
 		assert_int_equal(back.type, type);
 	}
-	for (int type = APPTAP_COMMAND_START; type <= APPTAP_COMMAND_CLOCK; type++) {
+	for (int type = APPTAP_COMMAND_START; type <= APPTAP_COMMAND_BEAT; type++) {
 		cmd.type = (enum apptap_command_type)type;
 		send_command(&cmd, &again);
 		assert_int_equal(again.type, type);
@@ -369,6 +386,7 @@ int main(void)
 		cmocka_unit_test(a_start_survives_the_wire),
 		cmocka_unit_test(a_ready_survives_the_wire),
 		cmocka_unit_test(a_result_survives_the_wire),
+		cmocka_unit_test(a_cleanup_survives_the_wire),
 		cmocka_unit_test(every_event_and_command_has_a_name),
 		cmocka_unit_test(a_bad_start_is_refused_and_a_newer_one_is_not),
 		cmocka_unit_test(text_of_others_cannot_move_the_cursor),
