@@ -35,6 +35,12 @@ static void print(const struct apptap_event_cleanup *c)
 		printf("captures that run now: %" PRIu64 ", left alone\n", c->agents_live);
 	say_removed("cgroups of commands that have ended", c->cgroups_removed);
 	say_removed("files of earlier captures", c->files_removed);
+	for (uint32_t i = 0; i < c->left_count; i++)
+		printf("left: %s, a capture of %" PRIu64 " bytes that was not fetched, %" PRIu64
+		       " minutes old; fetch it, or remove it\n",
+		       c->left[i].path, c->left[i].bytes, c->left[i].age_s / 60);
+	if (c->captures_left > c->left_count)
+		printf("left: %" PRIu64 " more of that kind\n", c->captures_left - c->left_count);
 	/* All else that a tier has in the kernel goes with its process. */
 	say_removed("chains of iptables", c->chains_removed);
 	say_removed("filters of tc", c->filters_removed);

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <poll.h>
 #include <sys/socket.h>
 
 #define ANSWER_TIMEOUT_MS 2000 /* a commit waits for the kernel's grace periods */
@@ -149,27 +148,6 @@ static uint32_t number(struct apptap_nl *nl, struct apptap_nfmsg *m)
 	return last->nlmsg_seq;
 }
 
-static ssize_t receive(int fd, void *buf, size_t size)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	struct sockaddr_nl from = { 0 };
-
-	for (;;) {
-		socklen_t from_len = sizeof(from);
-		ssize_t n =
-			recvfrom(fd, buf, size, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
-
-		if (n >= 0 && from.nl_pid == 0)
-			return n;
-		if (n >= 0 || errno == EINTR)
-			continue;
-		if (errno != EAGAIN)
-			return -errno;
-		if (poll(&p, 1, ANSWER_TIMEOUT_MS) == 0)
-			return -ETIMEDOUT;
-	}
-}
-
 struct answer {
 	uint32_t first, last; /* numbers of our messages */
 	uint32_t bad; /* the one that failed */
@@ -212,7 +190,7 @@ int apptap_nfmsg_send(struct apptap_nl *nl, struct apptap_nfmsg *m, struct appta
 	    0)
 		return apptap_error_set(err, errno, "sending a netlink request");
 	while (!a.done) {
-		ssize_t n = receive(nl->fd, buf, sizeof(buf));
+		ssize_t n = apptap_nl_receive(nl->fd, buf, sizeof(buf), ANSWER_TIMEOUT_MS);
 
 		if (n < 0)
 			return apptap_error_set(err, (int)-n, "waiting for a netlink answer");

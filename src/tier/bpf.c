@@ -15,6 +15,7 @@
 #include "tier/bpf_probe.h"
 #include "tier/bpf_reader.h"
 #include "tier/bpf_ring.h"
+#include "tier/interfaces.h"
 #include "tier/links.h"
 #include "tier/tier.h"
 
@@ -111,12 +112,7 @@ static void link_gone(void *arg, const char *name)
 {
 	struct bpf *s = arg;
 
-	for (size_t i = 0; i < s->cfg.interface_count; i++)
-		if (strcmp(s->interfaces[i], name) == 0)
-			apptap_tier_warn(
-				&s->cfg,
-				"interface %s went away; the capture goes on, and follows it if it comes back",
-				name);
+	apptap_interfaces_gone(&s->cfg, s->interfaces, s->cfg.interface_count, name);
 }
 
 static void restore(struct bpf *s)
@@ -227,9 +223,7 @@ static void bpf_close(struct apptap_tier *t)
 	apptap_bpf_reader_free(s->reader);
 	apptap_bpf_kernel_close(s->kernel);
 	apptap_links_close(s->links);
-	for (size_t i = 0; i < s->cfg.interface_count; i++)
-		free(s->interfaces[i]);
-	free(s->interfaces);
+	apptap_interfaces_free(s->interfaces, s->cfg.interface_count);
 	if (s->timer >= 0)
 		close(s->timer);
 	if (s->base.fd >= 0)
@@ -238,25 +232,6 @@ static void bpf_close(struct apptap_tier *t)
 }
 
 /* ---- opening ---- */
-
-static int copy_interfaces(struct bpf *s, const struct apptap_tier_config *cfg,
-			   struct apptap_error *err)
-{
-	int r = apptap_links_check(s->links, cfg->interfaces, cfg->interface_count, err);
-
-	if (r < 0)
-		return r;
-	s->interfaces = calloc(cfg->interface_count + 1, sizeof(*s->interfaces));
-	for (size_t i = 0; s->interfaces && i < cfg->interface_count; i++) {
-		s->interfaces[i] = strdup(cfg->interfaces[i]);
-		if (!s->interfaces[i])
-			break;
-		s->cfg.interface_count++;
-	}
-	if (s->cfg.interface_count < cfg->interface_count || !s->interfaces)
-		return apptap_error_set(err, ENOMEM, "copying interface names");
-	return 0;
-}
 
 static int watch(struct bpf *s, int fd, uint32_t events, struct apptap_error *err)
 {
@@ -276,7 +251,7 @@ static int open_kernel(struct bpf *s, const struct apptap_tier_config *cfg,
 	int fd, r;
 
 	r = apptap_bpf_kernel_open(&s->kernel, cfg->ring_bytes ? cfg->ring_bytes : RING_BYTES,
-				   &wanted, err);
+				   &wanted, s->interfaces, s->cfg.interface_count, err);
 	if (r < 0)
 		return r;
 	settings = apptap_bpf_kernel_settings(s->kernel);
@@ -297,7 +272,8 @@ static int open_parts(struct bpf *s, const struct apptap_tier_config *cfg, struc
 	int r = apptap_links_open(&s->links, err);
 
 	if (r == 0)
-		r = copy_interfaces(s, cfg, err);
+		r = apptap_interfaces_copy(&s->interfaces, &s->cfg.interface_count, s->links, cfg,
+					   err);
 	if (r == 0)
 		r = open_kernel(s, cfg, err);
 	if (r == 0)

@@ -8,21 +8,17 @@
  */
 #include "tier/bpf_attach.h"
 
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <errno.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 
+#include "tier/bpf_link.h"
 #include "tier/clsact.h"
 #include "tier/devices.h"
 #include "tier/links.h"
 
 #define INTERFACES_MAX 4096
-/* Of newer headers than Debian 12's. */
-#define BPF_TCX_INGRESS_ ((enum bpf_attach_type)46)
-#define BPF_TCX_EGRESS_ ((enum bpf_attach_type)47)
-#define BPF_F_BEFORE_ (1U << 3)
+#define AHEAD_MAX 256 /* places; where there are more, the others are attached to one by one */
 
 struct attached {
 	int32_t ifindex;
@@ -34,13 +30,50 @@ struct apptap_bpf_attach {
 	int in, out; /* borrowed: programs */
 	struct apptap_bpf_settings *settings; /* borrowed */
 	struct apptap_devices *devices; /* owned, like all below */
+	struct apptap_bpf_ahead *ahead; /* NULL: no links are being made */
 	struct apptap_clsact *clsact; /* NULL: this kernel has links */
 	struct attached *attached;
 	size_t count;
+	bool no_links;
 };
 
-int apptap_bpf_attach_open(struct apptap_bpf_attach **out_attach, int in, int out,
-			   struct apptap_bpf_settings *settings, struct apptap_error *err)
+/* On loopback a packet is judged on its way out, for both ends. */
+static bool has_both(int32_t ifindex)
+{
+	return ifindex != APPTAP_LOOPBACK_IFINDEX;
+}
+
+static bool is_wanted(const char *name, char *const *names, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return count == 0;
+}
+
+/* Loopback first: it is there that the programs are proven. */
+static void start_ahead(struct apptap_bpf_attach *a, char *const *names, size_t count)
+{
+	struct apptap_bpf_place places[AHEAD_MAX] = { { APPTAP_LOOPBACK_IFINDEX,
+							APPTAP_BPF_EGRESS } };
+	struct if_nameindex *links = if_nameindex();
+	size_t n = 1;
+
+	for (size_t i = 0; links && links[i].if_index && n + 2 <= AHEAD_MAX; i++) {
+		int32_t ifindex = (int32_t)links[i].if_index;
+
+		if (!has_both(ifindex) || !is_wanted(links[i].if_name, names, count))
+			continue;
+		places[n++] = (struct apptap_bpf_place){ ifindex, APPTAP_BPF_EGRESS };
+		places[n++] = (struct apptap_bpf_place){ ifindex, APPTAP_BPF_INGRESS };
+	}
+	if (links)
+		if_freenameindex(links);
+	a->ahead = apptap_bpf_ahead_start(places, n);
+}
+
+int apptap_bpf_attach_open(struct apptap_bpf_attach **out, char *const *names, size_t count,
+			   struct apptap_error *err)
 {
 	const char *only = secure_getenv("APPTAP_TC"); /* for tests: "clsact" */
 	struct apptap_bpf_attach *a = calloc(1, sizeof(*a));
@@ -48,18 +81,25 @@ int apptap_bpf_attach_open(struct apptap_bpf_attach **out_attach, int in, int ou
 
 	if (!a)
 		return apptap_error_set(err, ENOMEM, "allocating the list of interfaces");
-	a->in = in;
-	a->out = out;
-	a->settings = settings;
+	a->no_links = only && strcmp(only, "clsact") == 0;
 	r = apptap_devices_open(&a->devices, err);
-	if (r == 0 && only && strcmp(only, "clsact") == 0)
-		r = apptap_clsact_open(&a->clsact, in, out, err);
 	if (r < 0) {
 		apptap_bpf_attach_close(a);
 		return r;
 	}
-	*out_attach = a;
+	if (!a->no_links)
+		start_ahead(a, names, count);
+	*out = a;
 	return 0;
+}
+
+int apptap_bpf_attach_programs(struct apptap_bpf_attach *a, int in, int out,
+			       struct apptap_bpf_settings *settings, struct apptap_error *err)
+{
+	a->in = in;
+	a->out = out;
+	a->settings = settings;
+	return a->no_links ? apptap_clsact_open(&a->clsact, in, out, err) : 0;
 }
 
 static void let_go(struct apptap_bpf_attach *a, struct attached *one)
@@ -79,6 +119,7 @@ void apptap_bpf_attach_close(struct apptap_bpf_attach *a)
 		return;
 	for (size_t i = 0; !a->clsact && i < a->count; i++)
 		let_go(a, &a->attached[i]);
+	apptap_bpf_ahead_end(a->ahead);
 	apptap_clsact_close(a->clsact);
 	free(a->attached);
 	apptap_devices_close(a->devices);
@@ -100,26 +141,22 @@ static void set_shape(struct apptap_bpf_attach *a, int32_t ifindex)
 		*is_ether = 1;
 }
 
-/* On loopback a packet is judged on its way out, for both ends. */
-static bool has_both(int32_t ifindex)
+static int make_link(struct apptap_bpf_attach *a, int32_t ifindex, enum apptap_bpf_side side)
 {
-	return ifindex != APPTAP_LOOPBACK_IFINDEX;
-}
+	const struct apptap_bpf_place place = { ifindex, side };
+	int program = side == APPTAP_BPF_EGRESS ? a->out : a->in;
+	int fd = apptap_bpf_ahead_take(a->ahead, &place, program);
 
-static int make_link(int program, int32_t ifindex, enum bpf_attach_type where)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = BPF_F_BEFORE_);
-
-	return bpf_link_create(program, ifindex, where, &opts);
+	return fd >= 0 ? fd : apptap_bpf_link(program, &place);
 }
 
 static int make_links(struct apptap_bpf_attach *a, struct attached *one, struct apptap_error *err)
 {
 	int r;
 
-	r = one->out = make_link(a->out, one->ifindex, BPF_TCX_EGRESS_);
+	r = one->out = make_link(a, one->ifindex, APPTAP_BPF_EGRESS);
 	if (r >= 0 && has_both(one->ifindex))
-		r = one->in = make_link(a->in, one->ifindex, BPF_TCX_INGRESS_);
+		r = one->in = make_link(a, one->ifindex, APPTAP_BPF_INGRESS);
 	if (r >= 0)
 		return 0;
 	let_go(a, one);
@@ -151,14 +188,6 @@ static struct attached *find(struct apptap_bpf_attach *a, int32_t ifindex)
 		if (a->attached[i].ifindex == ifindex)
 			return &a->attached[i];
 	return NULL;
-}
-
-static bool is_wanted(const char *name, char *const *names, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(names[i], name) == 0)
-			return true;
-	return count == 0;
 }
 
 static int add(struct apptap_bpf_attach *a, const struct if_nameindex *link,

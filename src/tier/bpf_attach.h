@@ -6,9 +6,13 @@
 
 struct apptap_bpf_attach;
 
-/* @in, @out: borrowed descriptors of the programs; @settings: borrowed, shared with them. */
-int apptap_bpf_attach_open(struct apptap_bpf_attach **out_attach, int in, int out,
-			   struct apptap_bpf_settings *settings, struct apptap_error *err);
+/* Begins with what takes the kernel longest, at the interfaces @names; count 0: all. */
+int apptap_bpf_attach_open(struct apptap_bpf_attach **out, char *const *names, size_t count,
+			   struct apptap_error *err);
+
+/* What to attach. @in, @out: borrowed descriptors; @settings: borrowed, shared with them. */
+int apptap_bpf_attach_programs(struct apptap_bpf_attach *a, int in, int out,
+			       struct apptap_bpf_settings *settings, struct apptap_error *err);
 void apptap_bpf_attach_close(struct apptap_bpf_attach *a); /* NULL is fine */
 
 /* Attaches to what is there and was not before; lets go of what is gone. @names: count 0: all. */

@@ -65,6 +65,17 @@ static bool find_field(const struct apptap_btf *b, const char *type, const char 
 	return false;
 }
 
+static void find_numbers(struct apptap_bpf_facts *f, const struct apptap_btf *b)
+{
+	f->cast = apptap_btf_func(b, "bpf_rdonly_cast");
+	if (f->cast) {
+		f->layout.sock_type_id = apptap_btf_struct(b, "sock");
+		f->layout.cgroup_type_id = apptap_btf_struct(b, "cgroup");
+		f->layout.node_type_id = apptap_btf_struct(b, "kernfs_node");
+	}
+	apptap_bpf_facts_find(f, b);
+}
+
 static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 {
 	struct apptap_bpf_layout *l = &f->layout;
@@ -83,6 +94,7 @@ static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 		{ "sock", { "sk_type" }, 8, &l->sock_type },
 		{ "sock", { "sk_protocol" }, 8, &l->sock_protocol },
 		{ "sock", { "sk_cgrp_data.cgroup", "sk_cgrp_data" }, 8, &l->sock_cgroup },
+		{ "sock", { "sk_kern_sock" }, 1, &l->sock_kern_bit },
 		{ "cgroup", { "kn" }, 8, &l->cgroup_node },
 		{ "cgroup", { "self.parent" }, 8, &l->cgroup_parent },
 		{ "kernfs_node", { "id" }, 8, &l->node_id },
@@ -95,7 +107,6 @@ static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 		{ "task_struct", { "real_parent" }, 8, &l->task_parent },
 		{ "task_struct", { "signal" }, 8, &l->task_signal },
 		{ "signal_struct", { "live" }, 8, &l->signal_live },
-		{ "sock", { "sk_kern_sock" }, 1, &l->sock_kern_bit },
 		{ "sk_buff", { "encapsulation" }, 1, &l->skb_encapsulation_bit },
 	};
 	struct apptap_btf *b = NULL;
@@ -106,9 +117,33 @@ static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 			r = apptap_error_say(err, ENOTSUP, "this kernel's struct %s has no %s",
 					     fields[i].type, fields[i].names[0]);
 	if (r == 0)
-		apptap_bpf_facts_find(f, b);
+		find_numbers(f, b);
 	apptap_btf_close(b);
 	return r;
+}
+
+/* ---- the programs ---- */
+
+/* The programs as they were built, but that they call the function with the number @cast. */
+static uint8_t *put_cast(uint32_t cast)
+{
+	const struct bpf_insn placed = { .code = BPF_JMP | BPF_CALL, .imm = APPTAP_BPF_CAST };
+	const struct bpf_insn call = { .code = BPF_JMP | BPF_CALL,
+				       .src_reg = BPF_PSEUDO_KFUNC_CALL,
+				       .imm = (int32_t)cast };
+	const void *built;
+	uint8_t *bytes;
+	size_t size;
+
+	built = capture_bpf__elf_bytes(&size);
+	bytes = malloc(size);
+	if (!bytes)
+		return NULL;
+	memcpy(bytes, built, size);
+	for (size_t i = 0; i + sizeof(call) <= size; i += sizeof(call))
+		if (memcmp(bytes + i, &placed, sizeof(placed)) == 0)
+			memcpy(bytes + i, &call, sizeof(call));
+	return bytes;
 }
 
 /* ---- the ring: half of the time that all of it takes, so it is made meanwhile ---- */
@@ -127,13 +162,7 @@ static void *make_ring(void *arg)
 	struct maker *m = arg;
 
 	m->fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "ring", 0, 0, (uint32_t)m->bytes, NULL);
-	if (m->fd >= 0)
-		m->r = 0;
-	else if (errno == EINVAL) /* the kernel does not know this kind of map */
-		m->r = apptap_error_say(&m->err, ENOTSUP,
-					"this kernel has no ring buffer for programs (Linux 5.8)");
-	else
-		m->r = explain(-errno, &m->err);
+	m->r = m->fd < 0 ? explain(-errno, &m->err) : 0;
 	sem_post(&m->made);
 	if (m->r == 0)
 		m->r = apptap_bpf_ring_open(m->out, m->fd, m->bytes, &m->err);
@@ -157,24 +186,48 @@ static int open_process(struct apptap_bpf_kernel *k, const struct apptap_bpf_fac
 	return r;
 }
 
+/* @direct: with the kernel's function for that. */
+static int load_with(struct apptap_bpf_kernel *k, const struct apptap_bpf_facts *facts, bool direct,
+		     int ring)
+{
+	auto_free uint8_t *bytes = put_cast(facts->cast);
+	struct apptap_bpf_layout *layout;
+	int r;
+
+	k->skel = calloc(1, sizeof(*k->skel));
+	if (!bytes || !k->skel || capture_bpf__create_skeleton(k->skel) < 0)
+		return -ENOMEM;
+	if (direct)
+		k->skel->skeleton->data = bytes;
+	r = bpf_object__open_skeleton(k->skel->skeleton, NULL);
+	if (r < 0)
+		return r;
+	layout = &k->skel->rodata->layout;
+	*layout = facts->layout;
+	if (!direct)
+		layout->sock_type_id = layout->cgroup_type_id = layout->node_type_id = 0;
+	k->skel->rodata->wanted = k->wanted;
+	r = bpf_map__reuse_fd(k->skel->maps.ring, ring);
+	return r < 0 ? r : capture_bpf__load(k->skel);
+}
+
 static int load(struct apptap_bpf_kernel *k, struct maker *m, struct apptap_error *err)
 {
 	struct apptap_bpf_facts facts = { 0 };
-	int r;
+	int r = lay_out(&facts, err);
 
-	k->skel = capture_bpf__open();
-	if (!k->skel)
-		return apptap_error_set(err, errno, "reading the programs");
-	r = lay_out(&facts, err);
 	sem_wait(&m->made);
 	if (r < 0 || m->fd < 0)
 		return r;
 	k->wanted.mptcp = facts.mptcp;
-	k->skel->rodata->layout = facts.layout;
-	k->skel->rodata->wanted = k->wanted;
-	r = bpf_map__reuse_fd(k->skel->maps.ring, m->fd);
-	if (r == 0)
-		r = capture_bpf__load(k->skel);
+	r = load_with(k, &facts, facts.cast != 0, m->fd);
+	/* Not all that know the function can call it: those without a JIT cannot. */
+	if (r < 0 && r != -EPERM && facts.cast) {
+		capture_bpf__destroy(k->skel);
+		k->skel = NULL;
+		said[0] = '\0';
+		r = load_with(k, &facts, false, m->fd);
+	}
 	return r < 0 ? explain(r, err) : open_process(k, &facts, err);
 }
 
@@ -212,7 +265,8 @@ static size_t ring_size(size_t wanted)
 }
 
 int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
-			   const struct apptap_bpf_wanted *wanted, struct apptap_error *err)
+			   const struct apptap_bpf_wanted *wanted, char *const *names, size_t count,
+			   struct apptap_error *err)
 {
 	struct apptap_bpf_kernel *k = calloc(1, sizeof(*k));
 	int r;
@@ -223,11 +277,13 @@ int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
 	libbpf_set_print(hear);
 	k->ring_bytes = ring_size(ring_bytes);
 	k->wanted = *wanted;
-	r = make_all(k, err);
+	r = apptap_bpf_attach_open(&k->attach, names, count, err);
 	if (r == 0)
-		r = apptap_bpf_attach_open(&k->attach, bpf_program__fd(k->skel->progs.arrive),
-					   bpf_program__fd(k->skel->progs.leave),
-					   &k->skel->bss->settings, err);
+		r = make_all(k, err);
+	if (r == 0)
+		r = apptap_bpf_attach_programs(k->attach, bpf_program__fd(k->skel->progs.arrive),
+					       bpf_program__fd(k->skel->progs.leave),
+					       &k->skel->bss->settings, err);
 	if (r < 0)
 		goto fail;
 	k->skel->bss->settings.wake_bytes = (uint32_t)(k->ring_bytes / WAKE_SHARE);

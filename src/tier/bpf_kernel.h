@@ -8,9 +8,10 @@
 struct apptap_bpf_kernel;
 
 /* Loads the programs; they see nothing yet, but @wanted->makers: from now on, makers of sockets.
- * @ring_bytes: rounded up to a power of two. */
+ * @ring_bytes: rounded up to a power of two. @names: where they will be attached; count 0: all. */
 int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
-			   const struct apptap_bpf_wanted *wanted, struct apptap_error *err);
+			   const struct apptap_bpf_wanted *wanted, char *const *names, size_t count,
+			   struct apptap_error *err);
 void apptap_bpf_kernel_close(struct apptap_bpf_kernel *k); /* NULL is fine; all is gone then */
 
 /* Memory shared with the programs: what is written there counts from the next packet on. */

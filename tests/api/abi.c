@@ -23,7 +23,9 @@ int main(void)
 	AT(apptap_connection, local);
 	AT(apptap_connection, first_ns);
 	AT(apptap_connection, local_text);
+	AT(apptap_connection, pid);
 	AT(apptap_connection, community_id);
+	AT(apptap_connection, command);
 	AT(apptap_connection, reserved);
 	SIZE(apptap_uid);
 	SIZE(apptap_cgroup);
