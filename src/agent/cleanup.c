@@ -16,6 +16,7 @@
 #include "agent/command.h"
 #include "agent/spool.h"
 #include "scope/cgroup.h"
+#include "tier/clsact_end.h"
 #include "tier/ipt.h"
 
 #define FRESH_S 86400 /* a capture that was not fetched is left alone for a day */
@@ -243,7 +244,7 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 	char own_exe[256];
 	struct dirent *entry;
 	DIR *proc;
-	int chains;
+	int found;
 
 	memset(out, 0, sizeof(*out));
 	if (!read_exe(getpid(), own_exe, sizeof(own_exe)))
@@ -269,8 +270,9 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 	if (geteuid() != 0)
 		return 0;
 	remove_all_files(out);
-	chains = apptap_ipt_heal(NULL);
-	if (chains > 0)
-		out->chains_removed = (uint64_t)chains;
+	found = apptap_ipt_heal(NULL);
+	out->chains_removed = (uint64_t)MAX(found, 0);
+	found = apptap_clsact_heal(NULL);
+	out->filters_removed = (uint64_t)MAX(found, 0);
 	return 0;
 }

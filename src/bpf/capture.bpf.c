@@ -12,6 +12,7 @@
  *
  * On loopback both ends are here; a packet is judged once, on its way out.
  */
+#include "glance.h"
 #include "put.h"
 
 #define NEXT (-1) /* TC_ACT_UNSPEC, TCX_NEXT: whoever else looks at packets is next */
@@ -21,7 +22,6 @@
 #define PACKET_OUTGOING 4
 #define PACKET_HOST 0
 #define AF_PACKET 17
-#define LOOPBACK_IFINDEX 1 /* in every network namespace */
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -267,6 +267,8 @@ int arrive(struct __sk_buff *skb)
 
 	if (settings.deaf || type > PACKET_MULTICAST)
 		return NEXT;
+	if (type == PACKET_HOST && is_for_stranger(skb))
+		return NEXT;
 	w = work_of();
 	if (!w)
 		return NEXT;
@@ -286,10 +288,10 @@ static __always_inline int is_outer(__u64 sk, struct __sk_buff *skb, const struc
 {
 	__u16 type = 0, proto = 0, family = 0, port = 0;
 
-	peek(&type, sk, layout.sock_type);
-	peek(&proto, sk, layout.sock_protocol);
-	peek(&family, sk, layout.sock_family);
-	peek(&port, sk, layout.sock_num);
+	peek_in(&type, sk, sock, type);
+	peek_in(&proto, sk, sock, protocol);
+	peek_in(&family, sk, sock, family);
+	peek_in(&port, sk, sock, num);
 	if (type == TYPE_RAW || family == AF_PACKET)
 		return 0;
 	if (proto != p->proto)
@@ -390,9 +392,7 @@ int leave(struct __sk_buff *skb)
 		state = sk->state;
 		if (state != STATE_TIME_WAIT)
 			number = as_number(sk);
-		/* Most strangers' packets end here. */
-		if (number && state != STATE_NEW_SYN_RECV && skb->ifindex != LOOPBACK_IFINDEX &&
-		    !is_marked(port) && is_strangers(number) && !is_made_by_ours(sk))
+		if (is_sent_by_stranger(skb, number, state, port) && !is_made_by_ours(sk))
 			return NEXT;
 	}
 	w = work_of();

@@ -34,7 +34,7 @@ static __always_inline __u32 uid_of(__u64 sk)
 {
 	__u32 uid = -1;
 
-	peek(&uid, sk, layout.sock_uid);
+	peek_in(&uid, sk, sock, uid);
 	return uid;
 }
 
@@ -51,18 +51,16 @@ __noinline int is_wanted_cgroup(__u64 id)
 /* Is the socket's cgroup, or one above it, of the scope? */
 __noinline int in_cgroups(__u64 sk)
 {
-	__u64 cgroup = 0, node, id;
+	__u64 cgroup = 0, node = 0, id = 0;
 
-	peek(&cgroup, sk, layout.sock_cgroup);
+	peek_pointer(&cgroup, sk, sock, cgroup);
 	for (int depth = 0; cgroup && depth < CGROUP_DEPTH; depth++) {
-		if (peek(&node, cgroup, layout.cgroup_node) < 0 ||
-		    peek(&id, node, layout.node_id) < 0)
-			return 0;
+		peek_pointer(&node, cgroup, cgroup, node);
+		peek_in(&id, node, node, id);
 		if (is_wanted_cgroup(id))
 			return 1;
 		/* self is the first member of struct cgroup, so its parent is the parent. */
-		if (peek(&cgroup, cgroup, layout.cgroup_parent) < 0)
-			return 0;
+		peek_pointer(&cgroup, cgroup, cgroup, parent);
 	}
 	return 0;
 }
@@ -93,12 +91,13 @@ static __always_inline int is_strangers(__u64 sk)
 /* Nobody has it as a file, and nobody had: a connection that still waits to be accepted. */
 static __always_inline int is_pending(__u64 sk)
 {
-	unsigned long file = 0, flags = FLAG_DEAD;
+	__u64 file = 0;
+	unsigned long flags = FLAG_DEAD;
 
-	peek(&file, sk, layout.sock_socket);
+	peek_pointer(&file, sk, sock, socket);
 	if (file)
 		return 0;
-	peek(&flags, sk, layout.sock_flags);
+	peek_in(&flags, sk, sock, flags);
 	return !(flags & FLAG_DEAD);
 }
 
@@ -107,7 +106,7 @@ static __always_inline int is_here(__u64 sk)
 {
 	__u64 net = 0;
 
-	peek(&net, sk, layout.sock_net);
+	peek_pointer(&net, sk, sock, net);
 	if (!settings.net)
 		settings.net = net; /* our own, when the tier is proven */
 	return settings.net == net;
@@ -138,7 +137,7 @@ static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct ow
 		return;
 	}
 	if (state == STATE_NEW_SYN_RECV) {
-		peek(&sk, sk, layout.sock_listener);
+		peek_pointer(&sk, sk, sock, listener);
 		o->sight = SIGHT_PENDING;
 	} else if (is_tcp && (state == STATE_LISTEN || is_pending(sk))) {
 		o->sight = SIGHT_PENDING;
@@ -152,7 +151,7 @@ static __always_inline int is_kernels_own(__u64 sk)
 {
 	__u16 type = 0;
 
-	peek(&type, sk, layout.sock_type);
+	peek_in(&type, sk, sock, type);
 	return type == TYPE_RAW && peek_bit(sk, layout.sock_kern_bit);
 }
 

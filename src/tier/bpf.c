@@ -115,10 +115,25 @@ static void link_gone(void *arg, const char *name)
 	apptap_interfaces_gone(&s->cfg, s->interfaces, s->cfg.interface_count, name);
 }
 
+static void restore(struct bpf *s)
+{
+	struct apptap_error err = { 0 };
+	int r = apptap_bpf_kernel_restore(s->kernel, &err);
+
+	if (r < 0)
+		apptap_tier_warn(&s->cfg, "an interface is not captured any more: %.200s", err.msg);
+	else if (r > 0)
+		apptap_tier_warn(&s->cfg,
+				 "somebody has removed our filters from %s, or put theirs before "
+				 "them; ours are in place again, some packets may be missing",
+				 err.msg);
+}
+
 static int follow_links(struct bpf *s)
 {
 	struct apptap_error err = { 0 };
 
+	restore(s);
 	if (apptap_links_read(s->links, link_gone, s) > 0 &&
 	    apptap_bpf_kernel_attach(s->kernel, s->interfaces, s->cfg.interface_count, &err) < 0)
 		apptap_tier_warn(&s->cfg, "a new interface is not captured: %.200s", err.msg);
@@ -236,7 +251,7 @@ static int open_kernel(struct bpf *s, const struct apptap_tier_config *cfg,
 	int fd, r;
 
 	r = apptap_bpf_kernel_open(&s->kernel, cfg->ring_bytes ? cfg->ring_bytes : RING_BYTES,
-				   &wanted, err);
+				   &wanted, s->interfaces, s->cfg.interface_count, err);
 	if (r < 0)
 		return r;
 	settings = apptap_bpf_kernel_settings(s->kernel);
@@ -268,6 +283,8 @@ static int open_parts(struct bpf *s, const struct apptap_tier_config *cfg, struc
 		r = watch(s, apptap_links_fd(s->links), EPOLLIN, err);
 	if (r == 0)
 		r = watch(s, s->timer, EPOLLIN, err);
+	if (r == 0 && apptap_bpf_kernel_attach_fd(s->kernel) >= 0)
+		r = watch(s, apptap_bpf_kernel_attach_fd(s->kernel), EPOLLIN, err);
 	/* Last: from here on packets are captured. */
 	return r < 0 ? r
 		     : apptap_bpf_kernel_attach(s->kernel, s->interfaces, s->cfg.interface_count,

@@ -523,7 +523,7 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	s->base.fd = epoll_create1(EPOLL_CLOEXEC);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 	s->waiting_end = &s->waiting;
-	apptap_rules_make_tag(s->tag);
+	apptap_tag_make(s->tag);
 	if (cfg->scope->whole_device)
 		r = apptap_error_say(err, ENOTSUP,
 				     "a whole device is not what the tier nflog is for");
