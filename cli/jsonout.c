@@ -34,27 +34,45 @@ static int put(json_t *object, FILE *to)
 	return 0;
 }
 
+/* What somebody has named a program: cleaned, no more than these two need an escape. */
+static const char *command_of(const struct apptap_conn_record *c, char *buf, size_t size)
+{
+	char clean[sizeof(c->comm)];
+	size_t at = 0;
+
+	apptap_text_clean(clean, sizeof(clean), c->comm);
+	for (const char *p = clean; *p && at + 3 < size; p++) {
+		if (*p == '"' || *p == '\\')
+			buf[at++] = '\\';
+		buf[at++] = *p;
+	}
+	buf[at] = '\0';
+	return buf;
+}
+
 /*
  * Written without building objects: ten thousand of them take jansson 200 ms, which who has just
- * asked for the end would wait for. Nothing in it needs escaping.
+ * asked for the end would wait for. Nothing in it but the command needs escaping.
  */
 static void put_connection(const struct apptap_conn_record *c, FILE *to)
 {
-	char proto[16], local[80], remote[80], uid[16] = "null";
+	char proto[16], local[80], remote[80], uid[16] = "null", pid[16] = "null", command[40];
 
 	if (c->uid != APPTAP_UID_NONE)
 		snprintf(uid, sizeof(uid), "%" PRIu32, c->uid);
+	if (c->pid)
+		snprintf(pid, sizeof(pid), "%" PRIu32, c->pid);
 	fprintf(to,
 		"{\"protocol\":\"%s\",\"local\":\"%s\",\"remote\":\"%s\",\"uid\":%s,"
-		"\"syn\":%s,\"fin\":%s,\"rst\":%s,\"packets_out\":%" PRIu64
+		"\"pid\":%s,\"command\":\"%s\",\"syn\":%s,\"fin\":%s,\"rst\":%s,\"packets_out\":%" PRIu64
 		",\"packets_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"bytes_in\":%" PRIu64
 		",\"first_ns\":%" PRIu64 ",\"last_ns\":%" PRIu64 "}",
 		apptap_conn_proto(c, proto, sizeof(proto)),
 		apptap_conn_address(c, true, local, sizeof(local)),
-		apptap_conn_address(c, false, remote, sizeof(remote)), uid,
-		c->tcp_flags & 1 ? "true" : "false", c->tcp_flags & 2 ? "true" : "false",
-		c->tcp_flags & 4 ? "true" : "false", c->packets_out, c->packets_in, c->bytes_out,
-		c->bytes_in, c->first_ns, c->last_ns);
+		apptap_conn_address(c, false, remote, sizeof(remote)), uid, pid,
+		command_of(c, command, sizeof(command)), c->tcp_flags & 1 ? "true" : "false",
+		c->tcp_flags & 2 ? "true" : "false", c->tcp_flags & 4 ? "true" : "false",
+		c->packets_out, c->packets_in, c->bytes_out, c->bytes_in, c->first_ns, c->last_ns);
 }
 
 static json_t *counters(const struct apptap_wire_counters *c)

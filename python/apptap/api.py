@@ -54,6 +54,7 @@ class Cleaned(NamedTuple):
     files_removed: int
     chains_removed: int = 0
     cgroups_removed: int = 0
+    filters_removed: int = 0
 
 
 def _encode(value: Optional[str]) -> Optional[bytes]:

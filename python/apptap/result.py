@@ -15,6 +15,7 @@ class Connection:
 
     `laddr` and `lport` are the app's end. `first_ns` and `last_ns` are times of the target's clock;
     bytes count from the network header on. `community_id` is version 1, seed 0.
+    `pid` and `command` are of the process that made the socket; None and "" where the tier knows neither.
     """
 
     protocol: str
@@ -34,6 +35,8 @@ class Connection:
     fin: bool = field(default=False, compare=False)
     rst: bool = field(default=False, compare=False)
     community_id: str = field(default="", compare=False)
+    pid: Optional[int] = field(default=None, compare=False)
+    command: str = field(default="", compare=False)
 
     def key(self) -> tuple[str, int, tuple[str, int], tuple[str, int]]:
         """The same from both ends."""

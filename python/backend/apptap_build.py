@@ -64,7 +64,9 @@ def native_build():
     folder = os.path.join(HERE, "build", "native")
     # An old-style rpath: it also holds for what the carried libraries need themselves.
     flags = "-Wl,--disable-new-dtags,-rpath,$ORIGIN:$ORIGIN/../lib"
-    env = {**os.environ, "LDFLAGS": f"{os.environ.get('LDFLAGS', '')} {flags}".strip()}
+    # Meson is a Python program, and has no part in what pip keeps its builds apart with.
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    env["LDFLAGS"] = f"{env.get('LDFLAGS', '')} {flags}".strip()
     if not os.path.exists(os.path.join(folder, "build.ninja")):
         subprocess.run(["meson", "setup", folder, TREE, "-Dbuildtype=release", "-Dtests=disabled"],
                        check=True, env=env)
@@ -102,6 +104,15 @@ def python_files():
                 yield f"{folder}/{name}", os.path.join(HERE, folder, name)
 
 
+def info_files():
+    root = "true" if PURE else "false"
+    return {
+        "METADATA": METADATA.format(version=version(), readme=read("README.md")),
+        "WHEEL": f"Wheel-Version: 1.0\nGenerator: apptap_build\nRoot-Is-Purelib: {root}\nTag: {tag()}\n",
+        "entry_points.txt": ENTRY_POINTS,
+    }
+
+
 class Wheel:
     """A wheel that is being written."""
 
@@ -123,16 +134,24 @@ class Wheel:
             self.add(name, f.read(), 0o755 if os.access(path, os.X_OK) else 0o644)
 
     def close(self):
-        root = "true" if PURE else "false"
-        for name, text in (
-                ("METADATA", METADATA.format(version=version(), readme=read("README.md"))),
-                ("WHEEL", f"Wheel-Version: 1.0\nGenerator: apptap_build\nRoot-Is-Purelib: {root}\n"
-                          f"Tag: {tag()}\n"),
-                ("entry_points.txt", ENTRY_POINTS)):
+        for name, text in info_files().items():
             self.add(f"{self.info}/{name}", text.encode())
         self.zip.writestr(f"{self.info}/RECORD", f"{self.record}{self.info}/RECORD,,\n")
         self.zip.close()
         return self.name
+
+
+def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
+    """Asked for first: else all would be built twice."""
+    folder = f"apptap-{version()}.dist-info"
+    os.makedirs(os.path.join(metadata_directory, folder))
+    for name, text in info_files().items():
+        with open(os.path.join(metadata_directory, folder, name), "w", encoding="utf-8") as f:
+            f.write(text)
+    return folder
+
+
+prepare_metadata_for_build_editable = prepare_metadata_for_build_wheel
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):

@@ -24,7 +24,7 @@ struct owner {
 	__u8 sight; /* enum sight */
 	__u8 is_ours;
 	__u8 is_made; /* by one of the scope's processes */
-	__u8 zero;
+	__u8 is_taken; /* known not to wait for anybody to accept it */
 	struct apptap_bpf_who who;
 };
 
@@ -83,8 +83,8 @@ static __always_inline int is_strangers(__u64 sk)
 {
 	__u32 uid = uid_of(sk);
 
-	if (settings.uid_count == 1 && !settings.cgroup_count)
-		return uid != settings.uids[0];
+	if (settings.uid_count <= 1 && !settings.cgroup_count)
+		return !settings.uid_count || uid != settings.uids[0];
 	return !in_scope(sk, uid);
 }
 
@@ -113,21 +113,25 @@ static __always_inline int is_here(__u64 sk)
 }
 
 /* Who has made the socket, or listens for it. */
-static __always_inline void look_for_maker(struct bpf_sock *sk, struct owner *o)
+static __always_inline struct maker *look_for_maker(struct bpf_sock *sk, struct owner *o)
 {
 	struct maker *m = 0;
+	int taken = 0;
 
 	if (wanted.makers)
-		m = maker_of(sk);
+		m = maker_of(sk, &taken);
+	o->is_taken = (__u8)taken;
 	o->is_made = m && wanted.processes && m->is_ours;
 	if (m)
 		o->who = m->who;
 	else
 		__builtin_memset(&o->who, 0, sizeof(o->who));
+	return m;
 }
 
-/* @state: of @sk, as the program's own access to it says. After look_for_maker(). */
-static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct owner *o)
+/* @state: of @sk, as the program's own access to it says. @m: what look_for_maker() has found. */
+static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct maker *m,
+				    struct owner *o)
 {
 	o->sight = SIGHT_OWNED;
 	if (state == STATE_TIME_WAIT) {
@@ -139,7 +143,8 @@ static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct ow
 	if (state == STATE_NEW_SYN_RECV) {
 		peek_pointer(&sk, sk, sock, listener);
 		o->sight = SIGHT_PENDING;
-	} else if (is_tcp && (state == STATE_LISTEN || is_pending(sk))) {
+	} else if (is_tcp && (state == STATE_LISTEN ||
+			      (!o->is_taken && (is_pending(sk) || is_settling(m))))) {
 		o->sight = SIGHT_PENDING;
 	}
 	o->uid = uid_of(sk);

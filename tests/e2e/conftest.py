@@ -2,6 +2,7 @@
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -9,6 +10,10 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 import lab as lab_module  # noqa: E402
+
+# What a shell's background and nohup ignore would be ignored by every program below.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @functools.cache
@@ -18,7 +23,7 @@ def tiers():
         return os.environ["APPTAP_TIERS"].split(",")
     try:
         done = subprocess.run([lab_module.APPTAP, "--probe", "--local", "--json"],
-                      capture_output=True, text=True, timeout=20)
+                      capture_output=True, text=True, timeout=20 * lab_module.PATIENCE)
         found = [t["name"] for t in json.loads(done.stdout)["tiers"] if t.get("works", t.get("ok"))]
         return found or ["sockdiag"]
     except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired):

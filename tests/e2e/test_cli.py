@@ -266,6 +266,21 @@ def test_signals_end_with_a_complete_file(net, tmp, traffic, sig, ending):
     assert said == packets(path) > 10
 
 
+@pytest.mark.parametrize("ignored, ends", [(signal.SIGINT, True), (signal.SIGHUP, False)])
+def test_signals_that_a_shell_has_it_ignore(net, tmp, ignored, ends):
+    """In a script's background kill -INT ends it, as it ends tcpdump; nohup means what it says."""
+    was = signal.signal(ignored, signal.SIG_IGN)
+    try:
+        r = Run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcapng")
+    finally:
+        signal.signal(ignored, was)
+    r.ready().proc.send_signal(ignored)
+    time.sleep(0 if ends else 0.3)  # that it stays cannot be waited for
+    assert r.proc.poll() is None or ends
+    assert r.end(None if ends else signal.SIGTERM) == 0
+    assert packets(f"{tmp}/x.pcapng") >= 0
+
+
 def test_two_interrupts_at_once(net, tmp, traffic):
     r = Run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcapng").ready()
     r.proc.send_signal(signal.SIGTERM)

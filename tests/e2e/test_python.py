@@ -332,7 +332,7 @@ BUILDS = [BUILD, None] if os.environ.get("APPTAP_ALL") else [BUILD]
 @pytest.mark.parametrize("build", BUILDS, ids=lambda b: "built" if b else "sources")
 def test_a_wheel_carries_all_that_it_needs(net, tmp, build):
     """`pip install` without a network: it captures with nothing else said, and has the program."""
-    env = {**os.environ, "PIP_NO_INDEX": "1", "TMPDIR": tmp, **({"APPTAP_BUILD": build} if build else {})}
+    env = {**os.environ, "PIP_NO_INDEX": "1", "TMPDIR": tmp, "APPTAP_BUILD": build or ""}
     folder = os.path.join(lab.REPO, "python")
     if build:
         shutil.copytree(folder, f"{tmp}/python", ignore=shutil.ignore_patterns("build"))

@@ -154,6 +154,8 @@ static void a_connection_survives_the_wire(void **state)
 		.ip = 6,
 		.tcp_flags = 5,
 		.uid = 4000000000u,
+		.pid = 4194304,
+		.comm = "fifteen letters",
 		.first_ns = 1,
 		.last_ns = 2,
 		.packets_out = 3,
