@@ -23,7 +23,7 @@ static void become(const struct apptap_guardian_orders *orders, int in)
 {
 	char number[16];
 	char *argv[] = { (char *)"apptap", (char *)"--guardian",   (char *)orders->tag,
-			 number,	   (char *)orders->tables, NULL };
+			 number,	   (char *)orders->absent, NULL };
 	int null = open("/dev/null", O_RDWR);
 
 	snprintf(number, sizeof(number), "%x", orders->mark);
@@ -73,7 +73,7 @@ static void remove_chains(const char *tag)
 		usleep(100000);
 }
 
-int apptap_guardian_main(const char *tag, const char *mark, const char *tables)
+int apptap_guardian_main(const char *tag, const char *mark, const char *absent)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
 	char byte;
@@ -91,10 +91,7 @@ int apptap_guardian_main(const char *tag, const char *mark, const char *tables)
 		usleep(AFTER_KILL_US);
 		remove_chains(tag);
 	}
-	if (strchr(tables, '4'))
-		apptap_ipt_table_drop(APPTAP_IPT_V4);
-	if (strchr(tables, '6'))
-		apptap_ipt_table_drop(APPTAP_IPT_V6);
+	apptap_ipt_restore_absent(absent);
 	apptap_marks_clear((uint32_t)strtoul(mark, NULL, 16), NULL);
 	return 0;
 }

@@ -16,7 +16,7 @@ struct apptap_guardian {
 
 struct apptap_guardian_orders {
 	const char *tag; /* of the chains */
-	const char *tables; /* "4", "6": tables that are ours if there is nothing else in them */
+	const char *absent; /* before our rules: see apptap_ipt_absent() */
 	uint32_t mark; /* bits to clear in conntrack */
 	int held; /* the name of the chains, which it holds as well */
 };
@@ -27,8 +27,8 @@ int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardia
 /* Has it do its work now, and waits for it. */
 void apptap_guardian_end(struct apptap_guardian *g);
 
-/* What `apptap --guardian TAG MARK TABLES` does: waits for the end of its stdin. Return: an exit
+/* What `apptap --guardian TAG MARK ABSENT` does: waits for the end of its stdin. Return: an exit
  * code. */
-int apptap_guardian_main(const char *tag, const char *mark, const char *tables);
+int apptap_guardian_main(const char *tag, const char *mark, const char *absent);
 
 #endif

@@ -47,6 +47,8 @@ static inline bool apptap_rules_both_ways(enum apptap_rule_class class)
 }
 
 #define APPTAP_RULES_NOTICE_BYTES 64
+#define APPTAP_DOUBTS_A_SECOND \
+	8000 /* asked about while everything is; iptables knows up to 10,000 */
 
 /* Logged for what it tells, not for the file. */
 static inline bool apptap_rules_is_notice(enum apptap_rule_class class)
@@ -68,6 +70,7 @@ struct apptap_rules;
 
 struct apptap_rules_ops {
 	const char *name; /* "nftables" */
+	bool slow; /* a change takes milliseconds, for it runs a program */
 	/* On return every packet of the scope is marked and logged. All or nothing. */
 	int (*install)(struct apptap_rules **out, const struct apptap_rules_config *cfg,
 		       struct apptap_error *err);
@@ -80,6 +83,11 @@ struct apptap_rules_ops {
 	 */
 	int (*own_ports)(struct apptap_rules *r, const uint16_t *ports, size_t count,
 			 struct apptap_error *err);
+	/*
+	 * While others take the app's ports: what comes in for any port of UDP is asked about, up
+	 * to some thousands a second.
+	 */
+	int (*doubt)(struct apptap_rules *r, bool all, struct apptap_error *err);
 	/* Are they there still? -ESTALE: somebody has removed them. */
 	int (*check)(struct apptap_rules *r, struct apptap_error *err);
 	/*

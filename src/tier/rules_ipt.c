@@ -224,10 +224,10 @@ static void ipt_remove(struct apptap_rules *r)
 static int install_both(struct ipt_rules *n, const struct apptap_rules_config *cfg,
 			struct apptap_error *err)
 {
-	char tables[3] = "";
+	char absent[APPTAP_IPT_ABSENT_MAX + 1] = "";
 	struct apptap_guardian_orders orders = {
 		.tag = n->tag,
-		.tables = tables,
+		.absent = absent,
 		.mark = n->mark,
 	};
 	int r = apptap_ipt_check(APPTAP_IPT_V4, err);
@@ -240,10 +240,9 @@ static int install_both(struct ipt_rules *n, const struct apptap_rules_config *c
 	if (n->held < 0)
 		return apptap_error_set(err, -n->held, "naming our chains");
 	orders.held = n->held;
-	if (!apptap_ipt_table_exists(APPTAP_IPT_V4))
-		tables[0] = '4';
-	if (n->v6 && !apptap_ipt_table_exists(APPTAP_IPT_V6))
-		tables[tables[0] ? 1 : 0] = '6';
+	apptap_ipt_absent(APPTAP_IPT_V4, absent);
+	if (n->v6)
+		apptap_ipt_absent(APPTAP_IPT_V6, absent);
 	r = apptap_guardian_start(&n->guardian, &orders, err);
 	if (r == 0)
 		r = install_family(n, APPTAP_IPT_V4, cfg->scope, err);
@@ -348,6 +347,21 @@ static int ipt_own_ports(struct apptap_rules *r, const uint16_t *ports, size_t c
 	return 0;
 }
 
+/* In front of the ports, which lead to the same: nothing is to be logged twice. */
+static void write_doubt(struct ipt_rules *n, const void *arg)
+{
+	say(n,
+	    "-%c " APPTAP_IPT_PREFIX
+	    "%s_PORTS -m limit --limit %d/sec --limit-burst %d -g " APPTAP_IPT_PREFIX "%s_ASK\n",
+	    *(const bool *)arg ? 'I' : 'D', n->tag, APPTAP_DOUBTS_A_SECOND,
+	    APPTAP_DOUBTS_A_SECOND / 10, n->tag);
+}
+
+static int ipt_doubt(struct apptap_rules *r, bool all, struct apptap_error *err)
+{
+	return change(ipt_of(r), write_doubt, &all, err);
+}
+
 static bool has_jumps(struct ipt_rules *n, enum apptap_ipt_family family)
 {
 	auto_free char *saved = NULL;
@@ -385,9 +399,11 @@ static int ipt_silence(struct apptap_rules *r, uint64_t *logged, struct apptap_e
 
 const struct apptap_rules_ops apptap_rules_ipt = {
 	.name = "iptables",
+	.slow = true,
 	.install = ipt_install,
 	.update = ipt_update,
 	.own_ports = ipt_own_ports,
+	.doubt = ipt_doubt,
 	.check = ipt_check,
 	.silence = ipt_silence,
 	.remove = ipt_remove,
