@@ -191,8 +191,10 @@ static int capture(struct command *c, struct apptap_options *o, struct apptap_er
 	o->start.command_pid = (uint32_t)c->job.pid;
 	if (r >= 0)
 		r = catch_signals(c, err);
-	if (r < 0)
+	if (r < 0) {
+		apptap_output_remove(&c->run.output);
 		return r;
+	}
 	c->run.handler = (struct apptap_dialog_handler){
 		.arg = c,
 		.event = take_event,
@@ -229,7 +231,7 @@ static void await_job(struct command *c)
 /* The command's own, unless it went well and we did not. */
 static int exit_code(const struct command *c, int r)
 {
-	if (c->job.pid && (r >= 0 || c->job.status))
+	if (c->job.status || (c->job.pid && r >= 0))
 		return c->job.status;
 	return r < 0 ? apptap_cmd_exit_code(c->run.failure) : APPTAP_EXIT_DONE;
 }

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <getopt.h>
 
+#include "host/output.h"
+
 typedef int (*take_fn)(struct apptap_options *o, const char *arg, struct apptap_error *err);
 
 /* A row of --help and of getopt_long; without a name: a heading. */
@@ -491,10 +493,10 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 	if (!o->output)
 		return usage(err, "give -o FILE, or -o - for stdout", "%s",
 			     "it is not said where the capture goes");
-	if (o->json && strcmp(o->output, "-") == 0)
+	if (o->json && apptap_output_is_stdout(o->output))
 		return usage(err, "give -o FILE, or leave --json away", "%s",
 			     "--json and -o - both want stdout");
-	if (o->command && strcmp(o->output, "-") == 0)
+	if (o->command && apptap_output_is_stdout(o->output))
 		return usage(err, "give -o FILE", "%s", "-o - and the command both want stdout");
 	if (!s->snaplen_bytes)
 		o->start.snaplen_bytes = APPTAP_SNAPLEN_MAX;

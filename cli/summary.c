@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 
+#include "host/output.h"
 #include "result.h"
 #include "terminal.h"
 
@@ -66,7 +67,7 @@ static int larger_first(const void *a, const void *b)
 
 const char *apptap_output_name(const struct apptap_options *o)
 {
-	return strcmp(o->output, "-") == 0 ? "stdout" : o->output;
+	return apptap_output_is_stdout(o->output) ? "stdout" : o->output;
 }
 
 void apptap_summary_sort(struct apptap_outcome *o)

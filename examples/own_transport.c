@@ -2,10 +2,11 @@
  * own_transport.c - capture on another machine through a transport of your own
  *
  *	cc own_transport.c $(pkg-config --cflags --libs apptap) -o own_transport
- *	./own_transport "docker exec -i web" www-data web.pcapng 10
+ *	./own_transport "docker exec -i web" www-data web.pcapng 10 [spool]
  *
  * The first argument is what reaches the machine when a command is put behind it: "ssh -T host",
- * "docker exec -i web", "sudo -n", or "" for this one. Its commands have to run as root there.
+ * "docker exec -i web", "sudo -n", or "" for this one. Its commands have to run as root there. With
+ * "spool" as the last one it is used as a transport that has no live byte streams.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* for environ and pipe2() */
@@ -188,6 +189,16 @@ static int stream(void *arg, const char *const *argv, int *in_fd, int *out_fd, i
 	return 0;
 }
 
+/* The way without: a command that goes on by itself. */
+static int start(void *arg, const char *const *argv, struct apptap_error *err)
+{
+	const char *args[ARGS_MAX] = { "sh", "-c", "\"$@\" >/dev/null 2>&1 &", "sh" };
+
+	for (int i = 0; argv[i] && i < ARGS_MAX - 5; i++)
+		args[i + 4] = argv[i];
+	return copy(arg, args, "/dev/null", O_RDONLY, err);
+}
+
 int main(int argc, char **argv)
 {
 	struct transport transport = { { NULL } };
@@ -197,8 +208,8 @@ int main(int argc, char **argv)
 	struct apptap_error err;
 	int n = 0;
 
-	if (argc != 5) {
-		fprintf(stderr, "usage: own_transport PREFIX USER FILE SECONDS\n");
+	if (argc != 5 && argc != 6) {
+		fprintf(stderr, "usage: own_transport PREFIX USER FILE SECONDS [spool]\n");
 		return 2;
 	}
 	for (char *word = strtok(argv[1], " "); word && n < 16; word = strtok(NULL, " "))
@@ -210,7 +221,10 @@ int main(int argc, char **argv)
 	link.push = push;
 	link.pull = pull;
 	link.is_root = is_root;
-	link.stream = stream;
+	if (argc == 6)
+		link.start = start;
+	else
+		link.stream = stream;
 	memset(&options, 0, sizeof(options));
 	options.size = sizeof(options);
 	options.user = argv[2];

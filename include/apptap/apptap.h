@@ -2,8 +2,8 @@
 #ifndef APPTAP_APPTAP_H
 #define APPTAP_APPTAP_H
 
-#include <stddef.h>
-#include <stdint.h>
+#include <apptap/executor.h>
+#include <apptap/packet.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,20 +33,6 @@ extern "C" {
  * at their end; those that stand in arrays keep their size for as long as the soname does.
  */
 
-#ifndef APPTAP_API
-#if defined(__GNUC__)
-#define APPTAP_API __attribute__((visibility("default")))
-#else
-#define APPTAP_API
-#endif
-#endif
-
-#ifndef APPTAP_UID_NONE
-#define APPTAP_UID_NONE ((uint32_t)-1) /* no owner is known; never a user's number */
-#endif
-
-#define APPTAP_LINKTYPE_LINUX_SLL2 276 /* of every packet and file: www.tcpdump.org/linktypes */
-
 /* Names that options take and results give. */
 #define APPTAP_TIER_AUTO "auto" /* the best that works there */
 #define APPTAP_TIER_BPF "bpf" /* eBPF decides in the kernel */
@@ -60,105 +46,6 @@ extern "C" {
 #define APPTAP_FORMAT_PCAP "pcap" /* microseconds */
 #define APPTAP_FORMAT_PCAP_NANO "pcap-nano"
 #define APPTAP_FORMAT_PCAPNG "pcapng" /* nanoseconds, interface names, totals */
-
-/**
- * struct apptap_error - what failed, and what to try
- * @code:	Positive errno; 0 while nothing has failed
- * @msg:	A sentence for the user, without a line break
- * @hint:	What to try; may be empty
- *
- * Every function that takes one fills it on failure alone, and takes NULL as well.
- */
-#ifndef APPTAP_ERROR_DEFINED
-#define APPTAP_ERROR_DEFINED
-struct apptap_error {
-	int code;
-	char msg[512];
-	char hint[256];
-};
-#endif
-
-/**
- * struct apptap_packet - one packet, as a callback or apptap_session_read() delivers it
- * @data:	The packet with its link-layer header of type linktype; borrowed until the callback
- *		returns, or until the next read
- * @len:	Bytes at data
- * @wire_len:	Bytes the whole packet has, link-layer header included; more than len where the
- *		snapshot length cut it
- * @network:	Where in data the network layer begins: data + network is the IP header
- * @protocol:	EtherType of the network layer: 0x0800, 0x86dd; others in a whole-device capture
- * @ts_ns:	When it passed
- * @uid:	Its owner; APPTAP_UID_NONE where none was sought (whole-device)
- * @direction:	APPTAP_IN or APPTAP_OUT, seen from the machine
- * @linktype:	APPTAP_LINKTYPE_LINUX_SLL2
- * @ifindex:	The interface's index
- * @interface:	Its name, or "" where it is not known; borrowed as data is
- * @command:	The command that made the socket, as far as the tier knows it; else "". Borrowed
- * @pid:	Its process; 0 where it is not known
- */
-struct apptap_packet {
-	const uint8_t *data;
-	uint32_t len;
-	uint32_t wire_len;
-	uint64_t ts_ns;
-	uint32_t network;
-	uint32_t uid;
-	uint16_t protocol;
-	uint8_t direction;
-	uint8_t zero;
-	uint16_t linktype;
-	uint16_t zero2;
-	int32_t ifindex;
-	uint32_t pid;
-	const char *interface;
-	const char *command;
-	uint64_t reserved[2];
-};
-
-enum apptap_direction { APPTAP_IN = 1, APPTAP_OUT = 2 };
-
-/**
- * struct apptap_connection - what was seen of one connection of the app
- * @family:	4 or 6: of IP
- * @protocol:	IPPROTO_TCP, IPPROTO_UDP, ...
- * @tcp_flags:	The enum apptap_tcp_seen of both ends
- * @local_port:	The app's port; 0 for protocols without. An ICMP echo's identifier is in both
- * @remote_port: The other end's
- * @uid:	Owner; APPTAP_UID_NONE where it is not known
- * @local:	The app's address, network order; IPv4 in the first four bytes
- * @remote:	The other end's
- * @first_ns:	Time of the first packet
- * @last_ns:	Time of the last one so far
- * @packets_out, @packets_in:	Packets that the app sent and got
- * @bytes_out, @bytes_in:	Their bytes on the wire, from the network header on
- * @local_text, @remote_text:	The addresses in words: "192.0.2.1", "2001:db8::1"
- * @community_id: Community ID v1 with seed 0, "1:LQU9qZlK+B5F3KDmev6m5PMibrg="; "" for ICMP other
- *		than echo, whose kind is not kept
- */
-struct apptap_connection {
-	uint8_t family;
-	uint8_t protocol;
-	uint8_t tcp_flags;
-	uint8_t zero;
-	uint16_t local_port;
-	uint16_t remote_port;
-	uint32_t uid;
-	uint32_t zero2;
-	uint8_t local[16];
-	uint8_t remote[16];
-	uint64_t first_ns;
-	uint64_t last_ns;
-	uint64_t packets_out;
-	uint64_t packets_in;
-	uint64_t bytes_out;
-	uint64_t bytes_in;
-	char local_text[48];
-	char remote_text[48];
-	char community_id[32];
-	uint64_t reserved[4];
-};
-
-enum apptap_tcp_seen { APPTAP_SEEN_SYN = 1, APPTAP_SEEN_FIN = 2, APPTAP_SEEN_RST = 4 };
 
 /**
  * struct apptap_uid - a user ID that is captured
@@ -223,7 +110,7 @@ enum apptap_event_type {
 	APPTAP_EVENT_DROP = 4, /* the kernel lost packets since the last such event: count */
 	APPTAP_EVENT_SCOPE = 5, /* who the app is has changed: uids, all of them */
 	APPTAP_EVENT_CONNECTION_NEW = 6, /* its first packet passed: connection */
-	APPTAP_EVENT_CONNECTION_CLOSED = 7, /* TCP: an RST, or both FINs, passed: connection */
+	APPTAP_EVENT_CONNECTION_CLOSED = 7, /* see below: connection */
 	APPTAP_EVENT_LOG = 8, /* text: what the agent says for those who look closely */
 };
 
@@ -231,6 +118,12 @@ enum apptap_event_type {
  * struct apptap_event - something happened; what the type does not name is NULL or 0
  *
  * All of it is borrowed until the callback returns. Types may be added: pass over unknown ones.
+ *
+ * A TCP connection is closed when its RST, or the FINs of both ends, have passed; one that is open
+ * when the capture ends is not. UDP, ICMP and other protocols have no end to be seen: theirs is
+ * closed when nothing of it has passed for 60 seconds, and, if it talks again, told as new again
+ * with its figures going on; and the capture's end closes all that are left. Connections beyond the
+ * first 16,384 are not told of.
  */
 struct apptap_event {
 	uint32_t type;
@@ -258,53 +151,6 @@ typedef int (*apptap_packet_fn)(void *arg, const struct apptap_packet *pkt);
 /** typedef apptap_event_fn - takes an event, under the same rules */
 typedef void (*apptap_event_fn)(void *arg, const struct apptap_event *ev);
 
-struct apptap_answer; /* what a command of a transport came to, as far as it was told */
-
-/**
- * struct apptap_link - a transport of your own: how commands and files reach another machine
- * @size:	sizeof(struct apptap_link)
- * @name:	For the user: "adb", "my link"
- * @run:	Runs a command to its end, without input, and tells what it wrote and came to with
- *		apptap_answer_output() and apptap_answer_status()
- * @push:	Copies a file of this machine there, with the rights of whoever connects
- * @pull:	Copies a file from there
- * @is_root:	1 commands run as root, 0 they do not
- * @platform:	"android" or "linux". NULL, or no function: it is found out
- * @stream:	Starts a command whose stdin and stdout come back as descriptors that end when the
- *		other side does; err_fd is its stderr, nonblocking, or -1. The library closes
- *		them, and waits for pid where it is above 0. NULL: there is no such thing; the
- *		agent then goes to the background by itself and writes on the target, run() carries
- *		the talk to and fro, and the file is pulled at the end
- *
- * A command is a list of arguments ended by NULL: data, which the transport quotes for whatever
- * shell it passes. It runs with root's rights: the transport elevates it. All run in the session's
- * thread, with signals blocked, one at a time; arg is the options' link_arg. They return 0, or
- * -errno with err filled (it is never NULL): -ETIMEDOUT where a command was given up.
- */
-struct apptap_link {
-	size_t size;
-	const char *name;
-	int (*run)(void *arg, const char *const *argv, int timeout_ms, struct apptap_answer *answer,
-		   struct apptap_error *err);
-	int (*push)(void *arg, const char *local, const char *remote, struct apptap_error *err);
-	int (*pull)(void *arg, const char *remote, const char *local, struct apptap_error *err);
-	int (*is_root)(void *arg, struct apptap_error *err);
-	const char *(*platform)(void *arg);
-	int (*stream)(void *arg, const char *const *argv, int *in_fd, int *out_fd, int *err_fd,
-		      int32_t *pid, struct apptap_error *err);
-};
-
-/** apptap_answer_output() - Add to what a command wrote to its stdout. Since 0.1. */
-APPTAP_API void apptap_answer_output(struct apptap_answer *answer, const void *bytes, size_t len);
-
-/**
- * apptap_answer_status() - Tell what a command came to
- * @status:	Its exit status; -1: a signal ended it, or it is not known
- * @said:	The last line of its stderr, or NULL
- * Since 0.1.
- */
-APPTAP_API void apptap_answer_status(struct apptap_answer *answer, int status, const char *said);
-
 /**
  * struct apptap_options - what to capture, where, how, into what; strings are copied by the callee
  *
@@ -318,7 +164,7 @@ APPTAP_API void apptap_answer_status(struct apptap_answer *answer, int status, c
  * @container:	A container, by the beginning of its ID
  * @command:	A program with its arguments, ended by NULL, looked for in PATH: it is started as a
  *		child of the caller when the capture is ready, and captured with its descendants
- *from its first packet. The capture ends when it does. On this machine alone
+ *		from its first packet. The capture ends when it does. On this machine alone
  * @whole_device: Not 0: everybody's, without a filter
  *
  * And how it is meant.
@@ -334,23 +180,26 @@ APPTAP_API void apptap_answer_status(struct apptap_answer *answer, int status, c
  * @ssh:	A destination ("user@host"), over the installed OpenSSH client
  * @link:	A transport of your own; the table and link_arg must live as long as the session
  * @agents:	Folder of the agents for other machines; NULL: $APPTAP_AGENTS, else the installed
- *one
+ *		one
  * @keep_agent:	Not 0: the agent's program stays on the other machine, for the next start
  * @agent:	This machine's agent, a path of the program apptap; NULL: $APPTAP_AGENT, else the
- *one installed with the library. A setuid program's environment is not looked at
+ *		one installed with the library. A setuid program's environment is not looked at
  * @sudo:	How to become root here: an enum apptap_sudo
  *
  * How.
  * @tier:	An APPTAP_TIER_*; NULL: auto. One that does not work there gives way to sockdiag,
- *and a warning says so
+ *		and a warning says so
  * @nflog_group: For the tier nflog; 0: its default
  * @interfaces:	interface_count names, at most 16; 0: all of them
  * @snaplen:	Bytes kept of each packet, from the network header on; 0: all
  * @buffer_bytes: Packet buffer in the kernel; 0: the tier's default
  *
  * Into what: any of output, packet, read_packets; a capture for its events alone needs none.
- * @output:	Path of the capture file, made with the caller's rights and mode 0600; "-" is
- *stdout. In folders where everybody may write, no symbolic link is followed
+ * @output:	Path of the capture file, made with the caller's rights and mode 0600; "-" or
+ *		"/dev/stdout" is stdout. A file that is there already keeps what it holds until the
+ *		capture is ready (over a link without a stream: until it has been fetched). It is
+ *		then emptied, and stays the same file. In folders where everybody may write, no
+ *		symbolic link is followed
  * @output_fd:	A descriptor instead, which stays the caller's; 0: none (stdin cannot be one).
  *		A pipe ends the capture when its reader goes
  * @format:	An APPTAP_FORMAT_*; NULL: pcapng where output ends so, else pcap
@@ -610,6 +459,8 @@ APPTAP_API void apptap_tier_list_free(struct apptap_tier_list *list);
  * @agents_ended: Agents whose host is gone, and which did not end by themselves: ended
  * @agents_live: Agents of captures that run: left alone
  * @files_removed: Agents' programs, and captures that were never fetched
+ * @chains_removed: iptables' chains of captures that nobody looks after
+ * @cgroups_removed: cgroups of commands that have ended
  */
 struct apptap_cleaned {
 	size_t size;
@@ -617,6 +468,8 @@ struct apptap_cleaned {
 	uint64_t agents_ended;
 	uint64_t agents_live;
 	uint64_t files_removed;
+	uint64_t chains_removed;
+	uint64_t cgroups_removed;
 };
 
 /**
@@ -660,7 +513,7 @@ APPTAP_API void apptap_app_list_free(struct apptap_app_list *list);
 /**
  * apptap_community_id() - The Community ID v1 (seed 0) of a connection
  * @c:		family, protocol, addresses and ports are read; for ICMP the ports hold type and
- *code as the specification has them
+ *		code as the specification has them
  * @out:	Gets the text, NUL-terminated
  *
  * Connections that the library delivers have it already.

@@ -51,6 +51,8 @@ class Cleaned(NamedTuple):
     agents_ended: int
     agents_live: int
     files_removed: int
+    chains_removed: int = 0
+    cgroups_removed: int = 0
 
 
 def _encode(value: Optional[str]) -> Optional[bytes]:
@@ -498,4 +500,4 @@ def cleanup(executor: Executor) -> Cleaned:
     options, out = native.Options(**_where(executor, keep)), native.Cleaned()
     out.size = c.sizeof(out)
     native.call("apptap_cleanup", c.byref(options), c.byref(out))
-    return Cleaned(out.processes_checked, out.agents_ended, out.agents_live, out.files_removed)
+    return Cleaned(*(getattr(out, name) for name in Cleaned._fields))

@@ -74,7 +74,7 @@ class Link(c.Structure):
     _fields_ = [
         ("size", c.c_size_t), ("name", c.c_char_p), ("run", RUN_FN),
         ("push", COPY_FN), ("pull", COPY_FN), ("is_root", IS_ROOT_FN), ("platform", PLATFORM_FN),
-        ("stream", c.c_void_p),
+        ("stream", c.c_void_p), ("start", c.c_void_p),
     ]
 
 
@@ -146,6 +146,7 @@ class Cleaned(c.Structure):
     _fields_ = [
         ("size", c.c_size_t), ("processes_checked", c.c_uint64), ("agents_ended", c.c_uint64),
         ("agents_live", c.c_uint64), ("files_removed", c.c_uint64),
+        ("chains_removed", c.c_uint64), ("cgroups_removed", c.c_uint64),
     ]
 
 

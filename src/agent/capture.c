@@ -196,6 +196,8 @@ static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error 
 	r = apptap_agent_output_open(&c->output, file_fd, c->wire_fd, err);
 	if (r < 0)
 		return r;
+	if (file_fd >= 0 && c->cmd.empty && ftruncate(file_fd, 0) < 0)
+		return apptap_error_set(err, errno, "emptying the file that was there");
 	r = apptap_sink_open(&c->sink, c->output.fd, &cfg, err);
 	if (r >= 0) /* a reader of the stream wants the header now, not with the first packet */
 		r = apptap_sink_flush(c->sink, err);
@@ -312,6 +314,7 @@ int apptap_capture_start(struct apptap_capture **out, const struct apptap_start 
 		warn(c, drop_err.msg);
 	c->start_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 	c->status_ns = c->start_ns + STATUS_MS * APPTAP_NSEC_PER_MSEC;
+	apptap_conn_table_tick(c->conns, (uint32_t)(c->start_ns / APPTAP_NSEC_PER_SEC));
 	if (cmd->duration_ms)
 		c->end_ns = c->start_ns + cmd->duration_ms * APPTAP_NSEC_PER_MSEC;
 	report_scope(c, APPTAP_WIRE_EVENT_READY);
@@ -434,8 +437,14 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 	if (now >= c->status_ns) {
 		struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_STATUS };
 
-		if (++c->statuses % RESCAN_STATUSES == 0)
+		if (++c->statuses % RESCAN_STATUSES == 0) {
 			watch_app(c);
+			apptap_conn_table_tick(c->conns, (uint32_t)(now / APPTAP_NSEC_PER_SEC));
+			if (c->live && apptap_live_quiet(c->live, c->conns, false, &err) < 0) {
+				fail(c, &err);
+				return false;
+			}
+		}
 		fill_counters(c, &ev.status);
 		apptap_report_event(c->wire_fd, &ev);
 		c->status_ns = now + STATUS_MS * APPTAP_NSEC_PER_MSEC;
@@ -475,6 +484,8 @@ void apptap_capture_finish(struct apptap_capture *c)
 
 	c->end_elapsed_ms = (apptap_clock_ns(CLOCK_MONOTONIC) - c->start_ns) / APPTAP_NSEC_PER_MSEC;
 	if (!c->failed.code && c->tier->ops->drain(c->tier, &c->consumer, &err) < 0)
+		fail(c, &err);
+	if (!c->failed.code && c->live && apptap_live_quiet(c->live, c->conns, true, &err) < 0)
 		fail(c, &err);
 	c->tier->ops->counters(c->tier, &t);
 	if (!c->failed.code && c->sink &&

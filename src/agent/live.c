@@ -169,3 +169,17 @@ int apptap_live_packet(struct apptap_live *l, const struct apptap_packet *pkt,
 		r = note_connection(l, &l->ended, conn, err);
 	return r;
 }
+
+int apptap_live_quiet(struct apptap_live *l, struct apptap_conn_table *conns, bool all,
+		      struct apptap_error *err)
+{
+	const struct apptap_conn *conn;
+	size_t i = 0;
+	int r = 0;
+
+	if (!l->cfg.connections)
+		return 0;
+	while (r >= 0 && (conn = apptap_conn_table_quiet(conns, &i, all)))
+		r = note_connection(l, &l->ended, conn, err);
+	return r < 0 ? r : apptap_live_flush(l, err);
+}

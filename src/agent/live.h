@@ -25,6 +25,10 @@ int apptap_live_new(struct apptap_live **out, const struct apptap_live_config *c
 int apptap_live_packet(struct apptap_live *l, const struct apptap_packet *pkt,
 		       const struct apptap_conn *conn, struct apptap_error *err);
 
+/* Tells of those that have ended by their silence; @all: because the capture ends. */
+int apptap_live_quiet(struct apptap_live *l, struct apptap_conn_table *conns, bool all,
+		      struct apptap_error *err);
+
 int apptap_live_flush(struct apptap_live *l, struct apptap_error *err); /* sends all of it */
 void apptap_live_free(struct apptap_live *l); /* NULL is fine; sends nothing */
 

@@ -14,6 +14,7 @@
 
 #define LOOK_MS 20
 #define NEWS_MS 200 /* that io waits for something to tell */
+#define AWAIT_MS 5000 /* that the first io waits for a serve which was started beside it */
 #define REPLY_BYTES (96u << 10) /* of out, in one exchange: its hexadecimal fits any transport */
 
 static const char *const names[] = { "in", "out", "err", "capture" };
@@ -37,6 +38,21 @@ static int open_folder(const char *path)
 		return -1;
 	}
 	return apptap_steal_fd(&fd);
+}
+
+/* The same, once serve has made all of its files: capture is the last. */
+static int await_folder(const char *path)
+{
+	for (int waited = 0;; waited += LOOK_MS) {
+		auto_close int fd = open_folder(path);
+
+		if (fd >= 0 && faccessat(fd, "capture", F_OK, 0) == 0)
+			return apptap_steal_fd(&fd);
+		if (waited >= AWAIT_MS)
+			return -1;
+		nanosleep(&(struct timespec){ .tv_nsec = LOOK_MS * (long)APPTAP_NSEC_PER_MSEC },
+			  NULL);
+	}
 }
 
 static void remove_files(int fd)
@@ -266,7 +282,7 @@ int apptap_spool_main(char *const *args)
 		return serve(folder);
 	if (strcmp(verb, "end") == 0 && args[2])
 		return finish(folder, args[2], args[3] != NULL);
-	fd = open_folder(folder);
+	fd = args[2] && strcmp(args[2], "0") == 0 ? await_folder(folder) : open_folder(folder);
 	if (fd < 0)
 		return complain("opening", folder);
 	if (strcmp(verb, "io") == 0 && args[2] && args[3])

@@ -64,6 +64,11 @@ static int enter(const struct search *s, struct apptap_error *err)
 
 /* ---- the scope ---- */
 
+static bool is_by_process(const struct apptap_start *cmd)
+{
+	return cmd->tree || strcmp(cmd->scope, "process") == 0;
+}
+
 /* What is asked for is the host's child, which waits, and all that it will start. */
 static int take_command(const struct search *s, struct apptap_error *err)
 {
@@ -112,7 +117,7 @@ static int find_scope(const struct search *s, struct apptap_target *target,
 	else
 		r = apptap_scope_resolve(&s->t->scope, target, &s->t->pid, s->warn, s->warn_arg,
 					 err);
-	if (r == 0 && (s->cmd->tree || strcmp(s->cmd->scope, "process") == 0))
+	if (r == 0 && target->process_only)
 		r = take_process(s, err);
 	if (s->cmd->tree || s->cmd->command_pid)
 		apptap_family_prepare(); /* before we leave this namespace */
@@ -141,6 +146,7 @@ int apptap_agent_target_find(struct apptap_agent_target *t, const struct apptap_
 		.unit = cmd->unit[0] ? cmd->unit : NULL,
 		.container = cmd->container[0] ? cmd->container : NULL,
 		.breadth = breadth_of(cmd->breadth),
+		.process_only = is_by_process(cmd),
 	};
 	int r;
 

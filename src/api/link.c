@@ -108,6 +108,13 @@ static int link_stream(void *arg, const char *const *argv, struct apptap_child *
 	return checked(t, r, "starting the agent", err);
 }
 
+static int link_start(void *arg, const char *const *argv, struct apptap_error *err)
+{
+	const struct transport *t = arg;
+
+	return checked(t, t->link.start(t->arg, argv, err), "starting the agent", err);
+}
+
 static void link_free(void *arg)
 {
 	free(arg);
@@ -140,6 +147,7 @@ int apptap_link_executor(struct apptap_executor **out, const struct apptap_link 
 		.is_root = link_is_root,
 		.platform = link_platform,
 		.stream = t->link.stream ? link_stream : NULL,
+		.start = t->link.start ? link_start : NULL,
 		.free = link_free,
 	};
 	return apptap_executor_remote_new(out, &t->ops, t, cfg, err);

@@ -161,6 +161,8 @@ int apptap_cleanup(const struct apptap_options *where, struct apptap_cleaned *ou
 	all.agents_ended = a->cleanup.agents_ended;
 	all.agents_live = a->cleanup.agents_live;
 	all.files_removed = a->cleanup.files_removed;
+	all.chains_removed = a->cleanup.chains_removed;
+	all.cgroups_removed = a->cleanup.cgroups_removed;
 	memcpy(out, &all, all.size);
 	return 0;
 }

@@ -101,6 +101,7 @@ static __always_inline int look_up_tcp(struct __sk_buff *skb, struct bpf_sock_tu
 	if (!sk)
 		return 0;
 	state = sk->state;
+	look_for_maker(sk, o);
 	look_at(as_number(sk), state, 1, o);
 	bpf_sk_release(sk);
 	return state == STATE_LISTEN;
@@ -144,6 +145,7 @@ __noinline int find_udp(struct __sk_buff *skb)
 		sk = bpf_sk_lookup_udp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
+	look_for_maker(sk, &w->owner);
 	look_at(as_number(sk), sk->state, 0, &w->owner);
 	any = w->flow.family == AF_INET
 		      ? !sk->src_ip4
@@ -163,6 +165,7 @@ __noinline int find_owner(struct __sk_buff *skb, __u32 local, int is_syn)
 	w->owner.sight = SIGHT_NONE;
 	w->owner.is_ours = 0;
 	w->owner.uid = -1;
+	__builtin_memset(&w->owner.who, 0, sizeof(w->owner.who));
 	if (w->flow.proto == PROTO_TCP)
 		any = find_tcp(skb, is_syn);
 	else if (w->flow.proto == PROTO_UDP)
@@ -337,6 +340,8 @@ __noinline int judge_sent(struct __sk_buff *skb, __u64 sk, __u32 state)
 		return 0;
 	if (!sk || (state != STATE_NEW_SYN_RECV && is_kernels_own(sk)))
 		return judge_orphan(skb);
+	if (skb->sk)
+		look_for_maker(skb->sk, &w->owner);
 	look_at(sk, state, w->p[0].proto == PROTO_TCP, &w->owner);
 	if (state != STATE_NEW_SYN_RECV && is_outer(sk, skb, &w->p[0]))
 		return 0;
@@ -387,7 +392,7 @@ int leave(struct __sk_buff *skb)
 			number = as_number(sk);
 		/* Most strangers' packets end here. */
 		if (number && state != STATE_NEW_SYN_RECV && skb->ifindex != LOOPBACK_IFINDEX &&
-		    !is_marked(port) && is_strangers(number))
+		    !is_marked(port) && is_strangers(number) && !is_made_by_ours(sk))
 			return NEXT;
 	}
 	w = work_of();

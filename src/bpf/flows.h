@@ -21,6 +21,8 @@ struct flow_owner {
 	__u8 state; /* enum flow_state */
 	__u8 is_ours; /* PENDING: the listener is */
 	__u16 zero;
+	struct apptap_bpf_who who;
+	__u32 zero2;
 };
 
 struct datagram {
@@ -34,6 +36,8 @@ struct datagram_owner {
 	__u64 seen_ns;
 	__u32 uid;
 	__u32 is_ours;
+	struct apptap_bpf_who who;
+	__u32 zero;
 };
 
 struct {
@@ -107,6 +111,7 @@ __noinline int put_settled(void)
 	r->kind = APPTAP_BPF_SETTLED;
 	r->uid = w->owner.uid;
 	r->is_ours = w->owner.is_ours;
+	r->who = w->owner.who;
 	r->flow = w->flow;
 	bpf_ringbuf_submit(r, wake_flags());
 	return 0;
@@ -131,6 +136,7 @@ __noinline int note_flow(void)
 		was->state = state;
 		was->uid = w->owner.uid;
 		was->is_ours = w->owner.is_ours;
+		was->who = w->owner.who;
 		was->seen_ns = bpf_ktime_get_ns();
 		if (before == FLOW_PENDING && state != FLOW_PENDING)
 			put_settled();
@@ -141,6 +147,7 @@ __noinline int note_flow(void)
 	fresh.state = state;
 	fresh.uid = w->owner.uid;
 	fresh.is_ours = w->owner.is_ours;
+	fresh.who = w->owner.who;
 	fresh.seen_ns = bpf_ktime_get_ns();
 	bpf_map_update_elem(&flows, &w->flow, &fresh, BPF_ANY);
 	marked[port_index(bpf_ntohs(w->flow.lport_be))] = 1;
@@ -165,6 +172,7 @@ __noinline int recall_flow(void)
 	was->seen_ns = bpf_ktime_get_ns();
 	w->owner.uid = was->uid;
 	w->owner.is_ours = was->is_ours;
+	w->owner.who = was->who;
 	w->owner.sight = was->state == FLOW_PENDING ? SIGHT_PENDING : SIGHT_OWNED;
 	return 0;
 }
@@ -190,6 +198,7 @@ __noinline int note_datagram(void)
 	v.seen_ns = bpf_ktime_get_ns();
 	v.uid = w->owner.uid;
 	v.is_ours = w->owner.sight != SIGHT_NONE && w->owner.is_ours;
+	v.who = w->owner.who;
 	bpf_map_update_elem(&datagrams, &key, &v, BPF_ANY);
 	return 0;
 }
@@ -209,6 +218,7 @@ __noinline int recall_datagram(void)
 		return APPTAP_BPF_FRAGMENT;
 	w->owner.uid = v->uid;
 	w->owner.is_ours = v->is_ours != 0;
+	w->owner.who = v->who;
 	return v->is_ours ? APPTAP_BPF_OURS : 0;
 }
 

@@ -18,6 +18,7 @@ static __always_inline void fill(struct __sk_buff *skb, const struct work *w, __
 	r->wire_len = skb->len - w->l3;
 	r->ifindex = skb->ifindex;
 	r->uid = w->owner.uid;
+	r->who = w->owner.who;
 	r->protocol_be = (__u16)skb->protocol;
 	if (skb->vlan_present) {
 		r->vlan_tpid_be = (__u16)skb->vlan_proto;

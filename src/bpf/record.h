@@ -32,6 +32,12 @@ struct apptap_bpf_flow {
 	__u16 zero;
 };
 
+/* The process that made a socket. */
+struct apptap_bpf_who {
+	__u32 pid; /* 0: not known */
+	char comm[16]; /* its command when it did, raw */
+};
+
 /* One record; data follows. No padding: it is read as bytes. */
 struct apptap_bpf_record {
 	__u64 mono_ns; /* CLOCK_MONOTONIC */
@@ -49,8 +55,7 @@ struct apptap_bpf_record {
 	__u8 haddr[8];
 	__u8 is_unsure; /* the socket takes any address: is the packet's one of ours? */
 	__u8 zero;
-	__u32 pid; /* 0: not known */
-	char comm[16];
+	struct apptap_bpf_who who;
 	struct apptap_bpf_flow flow; /* of all but OURS */
 };
 
@@ -74,9 +79,25 @@ struct apptap_bpf_layout {
 	__u32 skb_head; /* struct sk_buff */
 	__u32 skb_data;
 	__u32 skb_network;
+	__u32 task_pid; /* struct task_struct */
+	__u32 task_tgid;
+	__u32 task_comm;
+	__u32 task_parent;
+	__u32 task_signal;
+	__u32 signal_live; /* struct signal_struct */
 	__u32 sock_kern_bit;
 	__u32 skb_encapsulation_bit;
 };
+
+/* Of what the programs know about makers of sockets: what is wanted. Set like the layout. */
+struct apptap_bpf_wanted {
+	__u8 makers; /* their names, at least */
+	__u8 processes; /* the scope has some */
+	__u8 mptcp; /* this kernel has it */
+};
+
+/* Where struct socket has its sk, which the verifier wants to know when it is compiled. */
+#define APPTAP_BPF_SOCKET_SK 24
 
 /* What the user half sets; in memory that both share. */
 struct apptap_bpf_settings {
@@ -99,6 +120,13 @@ struct apptap_bpf_settings {
 struct apptap_bpf_counts {
 	__u64 lost; /* packets for which the ring had no room */
 	__u64 lost_settled; /* SETTLED likewise */
+};
+
+/* The same of those that look at processes. */
+struct apptap_bpf_process_counts {
+	__u64 taken_in; /* processes, as descendants */
+	__u64 lost_processes; /* for which there was no room */
+	__u64 lost_sockets; /* whose makers could not be kept */
 };
 
 _Static_assert(sizeof(struct apptap_bpf_flow) == 40, "compared as bytes, no padding");

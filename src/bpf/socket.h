@@ -5,11 +5,10 @@
 #ifndef APPTAP_BPF_SOCKET_H
 #define APPTAP_BPF_SOCKET_H
 
-#include "kernel.h"
+#include "maker.h"
 
 #define STATE_TIME_WAIT 6
 #define STATE_LISTEN 10
-#define STATE_NEW_SYN_RECV 12
 #define FLAG_DEAD 1UL /* SOCK_DEAD, the first of enum sock_flags */
 #define TYPE_RAW 3
 #define CGROUP_DEPTH 32
@@ -24,6 +23,9 @@ struct owner {
 	__u32 uid;
 	__u8 sight; /* enum sight */
 	__u8 is_ours;
+	__u8 is_made; /* by one of the scope's processes */
+	__u8 zero;
+	struct apptap_bpf_who who;
 };
 
 struct apptap_bpf_settings settings = {};
@@ -111,7 +113,21 @@ static __always_inline int is_here(__u64 sk)
 	return settings.net == net;
 }
 
-/* @state: of @sk, as the program's own access to it says. */
+/* Who has made the socket, or listens for it. */
+static __always_inline void look_for_maker(struct bpf_sock *sk, struct owner *o)
+{
+	struct maker *m = 0;
+
+	if (wanted.makers)
+		m = maker_of(sk);
+	o->is_made = m && wanted.processes && m->is_ours;
+	if (m)
+		o->who = m->who;
+	else
+		__builtin_memset(&o->who, 0, sizeof(o->who));
+}
+
+/* @state: of @sk, as the program's own access to it says. After look_for_maker(). */
 static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct owner *o)
 {
 	o->sight = SIGHT_OWNED;
@@ -128,7 +144,7 @@ static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct ow
 		o->sight = SIGHT_PENDING;
 	}
 	o->uid = uid_of(sk);
-	o->is_ours = in_scope(sk, o->uid) && is_here(sk);
+	o->is_ours = (o->is_made || in_scope(sk, o->uid)) && is_here(sk);
 }
 
 /* The kernel's own raw sockets send RSTs, ICMP errors and what TIME_WAIT answers: nobody's. */

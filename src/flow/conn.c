@@ -55,6 +55,7 @@ struct unlisted {
 
 struct apptap_conn_table {
 	uint64_t key[2];
+	uint32_t now_s;
 	size_t max;
 	size_t count;
 	size_t room;
@@ -444,6 +445,7 @@ int apptap_conn_table_packet(struct apptap_conn_table *t, const struct apptap_di
 		.uid = uid,
 	};
 	struct verdict v = { .record = NO_RECORD };
+	struct apptap_conn *conn;
 	bool found = false;
 
 	if (out)
@@ -462,11 +464,33 @@ int apptap_conn_table_packet(struct apptap_conn_table *t, const struct apptap_di
 		count_other(t, &a);
 		return 0;
 	}
-	t->records[v.record].conn.news = v.began ? APPTAP_CONN_BEGAN : 0;
-	count_packet(&t->records[v.record].conn, &a);
+	conn = &t->records[v.record].conn;
+	conn->news = v.began || conn->quiet ? APPTAP_CONN_BEGAN : 0;
+	conn->quiet = false;
+	conn->heard_s = t->now_s;
+	count_packet(conn, &a);
 	if (out)
-		*out = &t->records[v.record].conn;
+		*out = conn;
 	return v.began;
+}
+
+void apptap_conn_table_tick(struct apptap_conn_table *t, uint32_t now_s)
+{
+	t->now_s = now_s;
+}
+
+const struct apptap_conn *apptap_conn_table_quiet(struct apptap_conn_table *t, size_t *i, bool all)
+{
+	while (*i < t->count) {
+		struct apptap_conn *c = &t->records[(*i)++].conn;
+
+		if (c->flow.proto == IPPROTO_TCP || c->quiet ||
+		    (!all && t->now_s - c->heard_s < APPTAP_CONN_QUIET_S))
+			continue;
+		c->quiet = true;
+		return c;
+	}
+	return NULL;
 }
 
 void apptap_conn_table_others(const struct apptap_conn_table *t, struct apptap_conn_others *out)

@@ -14,6 +14,8 @@ struct apptap_conn {
 	uint8_t tcp_flags; /* the APPTAP_CONN_* seen so far */
 	uint8_t fins; /* whose FIN was seen: 1 ours, 2 the other end's */
 	uint8_t news; /* what the last packet brought: APPTAP_CONN_BEGAN, APPTAP_CONN_ENDED */
+	bool quiet; /* told as ended for its silence: the next packet is the beginning again */
+	uint32_t heard_s; /* of the table's clock, at the last packet */
 };
 
 enum { APPTAP_CONN_SYN = 1, APPTAP_CONN_FIN = 2, APPTAP_CONN_RST = 4 };
@@ -22,6 +24,8 @@ enum {
 	APPTAP_CONN_BEGAN = 1,
 	APPTAP_CONN_ENDED = 2, /* TCP: its RST, or the second end's FIN; told once */
 };
+
+#define APPTAP_CONN_QUIET_S 60u /* a flow without an end of its own: so long, and it has ended */
 
 struct apptap_conn_table;
 
@@ -36,6 +40,14 @@ void apptap_conn_table_free(struct apptap_conn_table *t);
 int apptap_conn_table_packet(struct apptap_conn_table *t, const struct apptap_dissect *d,
 			     bool outgoing, uint32_t wire_len, uint64_t ts_ns, uid_t uid,
 			     const struct apptap_conn **out);
+
+/*
+ * The table's clock: @now_s of a clock that only goes forward. Then, from *@i = 0 on, each record
+ * but TCP's that has not been told as ended and was silent for APPTAP_CONN_QUIET_S (@all: every
+ * one that has not been told), which then has been. NULL: no more.
+ */
+void apptap_conn_table_tick(struct apptap_conn_table *t, uint32_t now_s);
+const struct apptap_conn *apptap_conn_table_quiet(struct apptap_conn_table *t, size_t *i, bool all);
 
 /* What was seen of the connections beyond @max. */
 struct apptap_conn_others {

@@ -28,6 +28,7 @@ struct apptap_dialog {
 	enum state state;
 	enum apptap_failure failure;
 	bool can_pass; /* the agent's stdin is the socket that we made */
+	bool passed; /* the agent has the output's descriptor, and writes */
 	bool stopping;
 	bool abandoned;
 	int status; /* of waitpid, once pid is -1 */
@@ -134,7 +135,7 @@ static int take_done(struct apptap_dialog *s, const struct apptap_event_done *do
 
 	s->state = OVER;
 	if (s->executor->ops->fetch && s->output)
-		r = s->executor->ops->fetch(s->executor, s->output->fd, err);
+		r = s->executor->ops->fetch(s->executor, s->output, err);
 	if (done->error.failure != APPTAP_FAILURE_NONE)
 		return take_error(s, &done->error, err);
 	if (r < 0)
@@ -170,6 +171,8 @@ static int take_event(struct apptap_dialog *s, struct apptap_view body, struct a
 	switch (s->event->type) {
 	case APPTAP_WIRE_EVENT_READY:
 		s->state = RUNNING;
+		if (s->output && s->passed)
+			apptap_output_begun(s->output);
 		return 0;
 	case APPTAP_WIRE_EVENT_ERROR:
 		return take_error(s, &s->event->error, err);
@@ -451,8 +454,10 @@ int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
 	start->no_file = !output;
 	/* A pipe is written here: its reader may be slow, and the agent must not wait for it. */
 	start->stream = output && !s->executor->ops->fetch && (!s->can_pass || output->is_pipe);
+	start->empty = output && output->to_empty;
 	cmd.start = *start;
-	r = send_command(s, &cmd, output && s->can_pass && !start->stream ? output->fd : -1, err);
+	s->passed = output && s->can_pass && !start->stream;
+	r = send_command(s, &cmd, s->passed ? output->fd : -1, err);
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	s->state = ASKED;

@@ -3,6 +3,7 @@
 #define APPTAP_HOST_EXECUTOR_H
 
 #include "base/launch.h"
+#include "host/output.h"
 
 struct apptap_executor; /* the struct of each kind starts with a struct apptap_executor */
 
@@ -23,8 +24,8 @@ struct apptap_executor_ops {
 	 * called every so many milliseconds while waiting; returns that number, or -errno.
 	 */
 	int (*carry)(struct apptap_executor *x, struct apptap_error *err);
-	/* With carry: writes the finished capture file to @fd. Return: 0, -errno. */
-	int (*fetch)(struct apptap_executor *x, int fd, struct apptap_error *err);
+	/* With carry: writes the finished capture file to @o. Return: 0, -errno. */
+	int (*fetch)(struct apptap_executor *x, struct apptap_output *o, struct apptap_error *err);
 	void (*free)(struct apptap_executor *x); /* takes away what it put on the target */
 };
 

@@ -236,11 +236,12 @@ static int remote_carry(struct apptap_executor *base, struct apptap_error *err)
 	return apptap_spool_carry(x->spool, err);
 }
 
-static int remote_fetch(struct apptap_executor *base, int fd, struct apptap_error *err)
+static int remote_fetch(struct apptap_executor *base, struct apptap_output *o,
+			struct apptap_error *err)
 {
 	const struct remote *x = apptap_container_of(base, struct remote, base);
 
-	return apptap_spool_fetch(x->spool, fd, err);
+	return apptap_spool_fetch(x->spool, o, err);
 }
 
 static int remote_explain(struct apptap_executor *base, int status, const char *said,

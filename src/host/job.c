@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "wire/text.h"
@@ -88,10 +90,60 @@ static _Noreturn void be_job(char *const *argv, int go_fd, int failed_fd)
 	_exit(code == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_RUN);
 }
 
+static bool is_program(const char *path, int *code)
+{
+	struct stat st;
+
+	if (access(path, X_OK) == 0 && stat(path, &st) == 0 && !S_ISDIR(st.st_mode))
+		return true;
+	if (errno != ENOENT && errno != ENOTDIR)
+		*code = EACCES; /* one of that name was there */
+	return false;
+}
+
+/* 0, or the errno that execvp(3) would fail with: known before anything begins. */
+static int look_for(const char *name)
+{
+	const char *path = getenv("PATH");
+	char candidate[PATH_MAX];
+	int code = ENOENT;
+
+	if (strchr(name, '/'))
+		return is_program(name, &code) ? 0 : code;
+	if (!path)
+		path = "/bin:/usr/bin";
+	for (;;) {
+		const char *end = strchrnul(path, ':');
+
+		snprintf(candidate, sizeof(candidate), "%.*s%s%s", (int)(end - path), path,
+			 end > path ? "/" : "", name);
+		if (is_program(candidate, &code))
+			return 0;
+		if (!*end)
+			return code;
+		path = end + 1;
+	}
+}
+
+static int refuse(struct apptap_job *job, const char *name, int code, struct apptap_error *err)
+{
+	char shown[128];
+
+	apptap_error_set(err, code, "starting '%s'", apptap_text_clean(shown, sizeof(shown), name));
+	if (code == ENOENT)
+		apptap_error_hint(err,
+				  "the command behind -- is a program, not a line for a shell");
+	job->status = code == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_RUN;
+	return -code;
+}
+
 int apptap_job_hold(struct apptap_job *job, char *const *argv, struct apptap_error *err)
 {
 	int go[2], failed[2];
+	int code = look_for(argv[0]);
 
+	if (code)
+		return refuse(job, argv[0], code, err);
 	if (pipe2(go, O_CLOEXEC) < 0)
 		return apptap_error_set(err, errno, "making a pipe for the command");
 	if (pipe2(failed, O_CLOEXEC) < 0) {
@@ -118,7 +170,6 @@ int apptap_job_hold(struct apptap_job *job, char *const *argv, struct apptap_err
 
 int apptap_job_release(struct apptap_job *job, const char *name, struct apptap_error *err)
 {
-	char shown[128];
 	ssize_t n = write(job->go_fd, "g", 1);
 	int code = 0;
 
@@ -127,14 +178,7 @@ int apptap_job_release(struct apptap_job *job, const char *name, struct apptap_e
 		return apptap_error_set(err, errno, "starting the command");
 	while ((n = read(job->failed_fd, &code, sizeof(code))) < 0 && errno == EINTR)
 		;
-	if (n != sizeof(code))
-		return 0;
-	apptap_error_set(err, code, "starting '%s'", apptap_text_clean(shown, sizeof(shown), name));
-	if (code == ENOENT)
-		apptap_error_hint(err,
-				  "the command behind -- is a program, not a line for a shell");
-	job->status = code == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_RUN;
-	return -code;
+	return n == sizeof(code) ? refuse(job, name, code, err) : 0;
 }
 
 bool apptap_job_reap(struct apptap_job *job)

@@ -20,7 +20,8 @@ struct apptap_job {
 /*
  * Forks what will be @argv (ended by NULL; the program is looked for in PATH) with the signals,
  * terminal and environment of this process. Run as root by sudo, it becomes the user who called
- * sudo, with his groups. It waits; when this process ends, so does it.
+ * sudo, with his groups. It waits; when this process ends, so does it. -errno: there is no such
+ * program, say; job->status is set then as by apptap_job_release().
  */
 int apptap_job_hold(struct apptap_job *job, char *const *argv, struct apptap_error *err);
 

@@ -119,8 +119,8 @@ static int open_folder(struct apptap_output *o, struct apptap_error *err)
 	return 0;
 }
 
-/* What is there already: may it be written to, and emptied? */
-static int check_existing(const struct apptap_output *o, bool shared, struct apptap_error *err)
+/* What is there already: may it be written to? */
+static int check_existing(struct apptap_output *o, bool shared, struct apptap_error *err)
 {
 	struct stat st;
 
@@ -135,8 +135,7 @@ static int check_existing(const struct apptap_output *o, bool shared, struct app
 		apptap_error_hint(err, "give another name, or a folder of yours");
 		return -EACCES;
 	}
-	if (S_ISREG(st.st_mode) && ftruncate(o->fd, 0) < 0)
-		return complain(o, errno, err);
+	o->to_empty = S_ISREG(st.st_mode);
 	return 0;
 }
 
@@ -174,14 +173,21 @@ int apptap_output_adopt(struct apptap_output *o, int fd, const char *name, struc
 	return 0;
 }
 
-static int open_stdout(struct apptap_output *o, struct apptap_error *err)
+static int refuse_terminal(struct apptap_error *err)
 {
-	if (isatty(STDOUT_FILENO)) {
-		apptap_error_say(err, EINVAL, "a capture is not written to a terminal");
-		apptap_error_hint(err, "pipe it on: apptap ... -o - | tshark -r -");
-		return -EINVAL;
-	}
-	return apptap_output_adopt(o, STDOUT_FILENO, o->path, err);
+	apptap_error_say(err, EINVAL, "a capture is not written to a terminal");
+	apptap_error_hint(err, "pipe it on: apptap ... -o - | tshark -r -");
+	return -EINVAL;
+}
+
+bool apptap_output_is_stdout(const char *path)
+{
+	static const char *const names[] = { "-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(path, names[i]) == 0)
+			return true;
+	return false;
 }
 
 static int open_file(struct apptap_output *o, struct apptap_error *err)
@@ -210,13 +216,17 @@ int apptap_output_open(struct apptap_output *o, const char *path, struct apptap_
 	*o = (struct apptap_output)APPTAP_OUTPUT_CLOSED;
 	o->path = path;
 	o->name = slash ? slash + 1 : path;
-	if (strcmp(path, "-") == 0)
-		return open_stdout(o, err);
+	/* By its descriptor: opened anew by name, what `>>` had in it would be gone. */
+	if (apptap_output_is_stdout(path))
+		return isatty(STDOUT_FILENO) ? refuse_terminal(err)
+					     : apptap_output_adopt(o, STDOUT_FILENO, path, err);
 	if (!o->name[0])
 		return apptap_error_say(err, EISDIR, "cannot write '%s': it names a folder", path);
 	r = open_folder(o, err);
 	if (r >= 0)
 		r = open_file(o, err);
+	if (r >= 0 && isatty(o->fd))
+		r = refuse_terminal(err);
 	if (r < 0) {
 		apptap_output_close(o);
 		return r;
@@ -225,11 +235,27 @@ int apptap_output_open(struct apptap_output *o, const char *path, struct apptap_
 	return 0;
 }
 
+void apptap_output_begun(struct apptap_output *o)
+{
+	o->to_empty = false;
+	o->begun = true;
+}
+
+int apptap_output_begin(struct apptap_output *o, struct apptap_error *err)
+{
+	if (o->to_empty && ftruncate(o->fd, 0) < 0)
+		return complain(o, errno, err);
+	apptap_output_begun(o);
+	return 0;
+}
+
 ssize_t apptap_output_write(struct apptap_output *o, const void *bytes, size_t len,
 			    struct apptap_error *err)
 {
-	ssize_t n;
+	ssize_t n = apptap_output_begin(o, err);
 
+	if (n < 0)
+		return n;
 	if (o->is_pipe) { /* not made nonblocking: others may hold the same open file */
 		struct pollfd p = { .fd = o->fd, .events = POLLOUT };
 
@@ -273,6 +299,9 @@ void apptap_output_remove(struct apptap_output *o)
 
 	if (!o->created || fstat(o->fd, &ours) < 0 ||
 	    fstatat(o->folder_fd, o->name, &named, AT_SYMLINK_NOFOLLOW) < 0)
+		return;
+	/* Where two captures were given one name, the other one's packets may be in it by now. */
+	if (ours.st_size > 0 && !o->begun)
 		return;
 	if (ours.st_dev == named.st_dev && ours.st_ino == named.st_ino)
 		unlinkat(o->folder_fd, o->name, 0);

@@ -10,6 +10,8 @@ struct apptap_output {
 	const char *path; /* borrowed; "-" is stdout */
 	const char *name; /* within the folder; points into path */
 	bool created; /* by us: it may be removed again */
+	bool to_empty; /* it holds what was there before, until our first byte comes */
+	bool begun; /* bytes of ours are in it, or have been */
 	bool is_regular; /* can be cut back; a pipe cannot */
 	bool is_pipe; /* or a socket: its reader may be slow, or go */
 	uint64_t written; /* by apptap_output_write; counted from the start of the file */
@@ -22,9 +24,10 @@ struct apptap_output {
 	}
 
 /*
- * Opens @path for a capture, empty: mode 0600 when it is new. In a folder where everybody may
- * write, no symbolic link is followed and nothing of another user is written to. stdout ("-") must
- * not be a terminal. Opening a FIFO waits for its reader.
+ * Opens @path for a capture: mode 0600 when it is new; what is there already stays as it is, and
+ * what it holds does too, until apptap_output_begin(). In a folder where everybody may write, no
+ * symbolic link is followed and nothing of another user is written to. stdout ("-", /dev/stdout)
+ * goes on from where it stands. A terminal is refused. Opening a FIFO waits for its reader.
  */
 int apptap_output_open(struct apptap_output *o, const char *path, struct apptap_error *err);
 
@@ -34,6 +37,17 @@ int apptap_output_open(struct apptap_output *o, const char *path, struct apptap_
  */
 int apptap_output_adopt(struct apptap_output *o, int fd, const char *name,
 			struct apptap_error *err);
+
+/*
+ * Before the first byte of a capture, once nothing stands in its way any more: empties what was
+ * there. May be repeated. apptap_output_write() does so itself; an agent that holds the descriptor
+ * was told to (start->empty), and apptap_output_begun() notes that it has.
+ */
+int apptap_output_begin(struct apptap_output *o, struct apptap_error *err);
+void apptap_output_begun(struct apptap_output *o);
+
+/* Whether @path names the stdout of this process. */
+bool apptap_output_is_stdout(const char *path);
 
 /*
  * Writes some of @len bytes. Return: how many, -EAGAIN a pipe is full (poll for POLLOUT), -EPIPE
@@ -46,7 +60,9 @@ void apptap_output_cut(struct apptap_output *o); /* back to the last whole recor
 /* Whether the file can still be found: somebody may have removed it while it was written. */
 bool apptap_output_is_there(const struct apptap_output *o);
 
-void apptap_output_remove(struct apptap_output *o); /* the capture never began: if we made it */
+/* The capture came to nothing: takes the file away again if we made it, and it holds nothing of
+ * anybody else's. */
+void apptap_output_remove(struct apptap_output *o);
 void apptap_output_close(struct apptap_output *o);
 
 #endif

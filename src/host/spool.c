@@ -178,18 +178,20 @@ int apptap_spool_carry(struct apptap_spool *s, struct apptap_error *err)
 	return r ? 0 : PAUSE_MS;
 }
 
-static int copy(const char *path, int fd, struct apptap_error *err)
+static int copy(const char *path, struct apptap_output *o, struct apptap_error *err)
 {
 	auto_close int from = open(path, O_RDONLY | O_CLOEXEC);
 	auto_free char *buf = malloc(1u << 20);
 	ssize_t n = -1;
 
+	if (from >= 0 && buf && apptap_output_begin(o, err) < 0)
+		return -err->code;
 	if (from >= 0 && buf)
 		while ((n = read(from, buf, 1u << 20)) > 0)
 			for (ssize_t done = 0, more; done < n; done += more) {
-				more = write(fd, buf + done, (size_t)(n - done));
+				more = write(o->fd, buf + done, (size_t)(n - done));
 				if (more < 0 && errno == EAGAIN) { /* a pipe, and it is full */
-					poll(&(struct pollfd){ .fd = fd, .events = POLLOUT }, 1,
+					poll(&(struct pollfd){ .fd = o->fd, .events = POLLOUT }, 1,
 					     -1);
 					more = 0;
 				}
@@ -213,7 +215,7 @@ static int offer_drop(const struct apptap_spool *s, const char *empty, struct ap
 	return r;
 }
 
-int apptap_spool_fetch(struct apptap_spool *s, int fd, struct apptap_error *err)
+int apptap_spool_fetch(struct apptap_spool *s, struct apptap_output *o, struct apptap_error *err)
 {
 	char folder[] = "/tmp/apptap-fetch-XXXXXX";
 	char path[64];
@@ -230,7 +232,7 @@ int apptap_spool_fetch(struct apptap_spool *s, int fd, struct apptap_error *err)
 	if (r >= 0)
 		r = s->link->pull(s->arg, s->drop, path, err);
 	if (r >= 0) {
-		r = copy(path, fd, err);
+		r = copy(path, o, err);
 		if (r < 0) { /* the target's copy goes: this is the only whole one */
 			apptap_error_hint(err, "the whole capture was left in '%s'", path);
 			return apptap_error_wrap(err, r, "fetching the capture");

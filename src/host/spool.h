@@ -23,8 +23,8 @@ int apptap_spool_open(struct apptap_spool **out, const struct apptap_link_ops *l
 /* One exchange. Return: milliseconds until the next is due, -errno. */
 int apptap_spool_carry(struct apptap_spool *s, struct apptap_error *err);
 
-/* The finished capture, written to @fd. */
-int apptap_spool_fetch(struct apptap_spool *s, int fd, struct apptap_error *err);
+/* The finished capture, written to @o. */
+int apptap_spool_fetch(struct apptap_spool *s, struct apptap_output *o, struct apptap_error *err);
 
 /* Takes all of it away from the target. NULL is fine. */
 void apptap_spool_close(struct apptap_spool *s);

@@ -357,7 +357,7 @@ int apptap_scope_resolve(struct apptap_scope *out, const struct apptap_target *t
 		memset(out, 0, sizeof(*out)); /* half a scope is none */
 		return r;
 	}
-	if (apptap_scope_has(out, 0) && warn)
+	if (apptap_scope_has(out, 0) && warn && !target->process_only)
 		warn(warn_arg, "UID 0 owns what the system itself sends: all of it will be in the "
 			       "capture");
 	if (target->breadth == APPTAP_BREADTH_APP_ISOLATED_DNS && apptap_android_here())

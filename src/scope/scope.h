@@ -71,6 +71,12 @@ static inline bool apptap_scope_has(const struct apptap_scope *s, uid_t uid)
 	return false;
 }
 
+/* Nothing but UIDs says what is the app's. */
+static inline bool apptap_scope_is_of_uids(const struct apptap_scope *s)
+{
+	return !s->cgroup_count && !s->process_count;
+}
+
 /* What the user asked for; exactly one way to name it is used. Strings are borrowed. */
 struct apptap_target {
 	const char *name; /* process name, or a number: a PID; on Android a package */
@@ -83,6 +89,7 @@ struct apptap_target {
 	const char *unit; /* of systemd; without a type it is a service */
 	const char *container; /* its id, or the beginning of it */
 	enum apptap_breadth breadth;
+	bool process_only; /* the process counts, not its user */
 };
 
 typedef void (*apptap_warn_fn)(void *arg, const char *text);

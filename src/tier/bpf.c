@@ -38,6 +38,7 @@ struct bpf {
 	int timer;
 	long timer_ms; /* 0: asleep, the next record wakes us */
 	unsigned vain; /* looks since the last record */
+	bool told_lost; /* processes for which there was no room */
 };
 
 static struct bpf *bpf_of(const struct apptap_tier *t)
@@ -128,6 +129,14 @@ static int follow_links(struct bpf *s)
 	return 0;
 }
 
+static void tend_processes(struct bpf *s)
+{
+	if (s->told_lost || !apptap_bpf_kernel_lost_processes(s->kernel))
+		return;
+	s->told_lost = true;
+	apptap_tier_warn(&s->cfg, "there are too many processes at once: some are not captured");
+}
+
 static int bpf_dispatch(struct apptap_tier *t, struct apptap_consumer *c, struct apptap_error *err)
 {
 	struct bpf *s = bpf_of(t);
@@ -141,6 +150,7 @@ static int bpf_dispatch(struct apptap_tier *t, struct apptap_consumer *c, struct
 	if (read(s->timer, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
 		return apptap_error_set(err, errno, "reading a timer");
 	follow_links(s);
+	tend_processes(s);
 	apptap_bpf_reader_begin(s->reader, c, err);
 	now_ns = apptap_clock_ns(CLOCK_MONOTONIC) - SETTLE_NS;
 	taken = take_all(s, now_ns, c, err);
@@ -245,10 +255,13 @@ static int watch(struct bpf *s, int fd, uint32_t events, struct apptap_error *er
 static int open_kernel(struct bpf *s, const struct apptap_tier_config *cfg,
 		       struct apptap_error *err)
 {
+	const struct apptap_bpf_wanted wanted = { .makers = 1,
+						  .processes = s->scope->process_count > 0 };
 	struct apptap_bpf_settings *settings;
 	int fd, r;
 
-	r = apptap_bpf_kernel_open(&s->kernel, cfg->ring_bytes ? cfg->ring_bytes : RING_BYTES, err);
+	r = apptap_bpf_kernel_open(&s->kernel, cfg->ring_bytes ? cfg->ring_bytes : RING_BYTES,
+				   &wanted, err);
 	if (r < 0)
 		return r;
 	settings = apptap_bpf_kernel_settings(s->kernel);
@@ -257,6 +270,8 @@ static int open_kernel(struct bpf *s, const struct apptap_tier_config *cfg,
 	r = apptap_bpf_prove(s->kernel, s->ring, err);
 	apptap_bpf_kernel_scope(s->kernel, s->scope);
 	settings->asleep = 1;
+	if (r == 0)
+		r = apptap_bpf_kernel_follow(s->kernel, s->scope, err);
 	if (r == 0)
 		r = watch(s, fd, EPOLLIN | EPOLLET, err);
 	return r;
@@ -315,7 +330,7 @@ static int bpf_open(struct apptap_tier **t, const struct apptap_tier_config *cfg
 const struct apptap_tier_ops apptap_tier_bpf = {
 	.name = "bpf",
 	.gist = "programs in the kernel decide whose a packet is, and copy the app's (eBPF)",
-	.scopes = APPTAP_TIER_CGROUPS,
+	.scopes = APPTAP_TIER_CGROUPS | APPTAP_TIER_PROCESSES,
 	.open_proves = true,
 	.probe = apptap_bpf_probe,
 	.open = bpf_open,

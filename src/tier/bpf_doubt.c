@@ -10,6 +10,8 @@
 
 #include <errno.h>
 
+#include "scope/members.h"
+
 #define BUCKETS 1024
 #define DOUBTS_MAX 16384
 #define WAIT_NS (100 * APPTAP_NSEC_PER_MSEC)
@@ -18,7 +20,7 @@
 struct apptap_bpf_doubt {
 	struct apptap_bpf_flow flow;
 	enum apptap_bpf_answer answer; /* WAIT while it is open */
-	uid_t uid; /* whose it is; while it is open: who listens */
+	struct apptap_bpf_owner owner; /* whose it is; while it is open: who listens */
 	bool is_ours; /* the listener is */
 	int32_t ifindex;
 	uint64_t since_ns; /* CLOCK_MONOTONIC, like the next two */
@@ -112,14 +114,14 @@ struct apptap_bpf_doubt *apptap_bpf_doubt_open(struct apptap_bpf_doubts *d,
 		d->count++;
 		d->open++;
 	}
-	doubt->uid = rec->uid;
+	doubt->owner = (struct apptap_bpf_owner){ rec->uid, rec->who };
 	doubt->is_ours = rec->is_ours;
 	doubt->packets++;
 	return doubt;
 }
 
 static void close_doubt(struct apptap_bpf_doubts *d, struct apptap_bpf_doubt **p, bool is_ours,
-			uid_t uid)
+			const struct apptap_bpf_owner *owner)
 {
 	struct apptap_bpf_doubt *doubt = *p;
 
@@ -128,26 +130,30 @@ static void close_doubt(struct apptap_bpf_doubts *d, struct apptap_bpf_doubt **p
 	*p = doubt->next;
 	doubt->next = NULL;
 	doubt->answer = is_ours ? APPTAP_BPF_ANSWER_OURS : APPTAP_BPF_ANSWER_FOREIGN;
-	doubt->uid = uid;
+	doubt->owner = *owner;
 	d->open--;
 }
 
 void apptap_bpf_doubts_settle(struct apptap_bpf_doubts *d, const struct apptap_bpf_record *rec)
 {
-	struct apptap_bpf_doubt **p = find(d, &rec->flow);
+	const struct apptap_bpf_owner owner = { rec->uid, rec->who };
 
-	close_doubt(d, p, rec->is_ours, rec->uid);
+	close_doubt(d, find(d, &rec->flow), rec->is_ours, &owner);
 }
 
 /* Nobody accepted it: it is whose the listener is. */
 static void close_unaccepted(struct apptap_bpf_doubts *d, struct apptap_bpf_doubt *doubt)
 {
-	close_doubt(d, find(d, &doubt->flow), doubt->is_ours, doubt->uid);
+	const struct apptap_bpf_owner owner = doubt->owner;
+
+	close_doubt(d, find(d, &doubt->flow), doubt->is_ours, &owner);
 }
 
-/* Whose cgroup it is, only the kernel half can tell: where that counts, strangers stay in doubt. */
+/* Which process has made it, only the kernel half can tell: where that or its cgroup counts,
+ * strangers stay in doubt. */
 static enum apptap_sight ask(struct apptap_bpf_doubts *d, struct apptap_bpf_doubt *doubt)
 {
+	struct apptap_bpf_owner owner = doubt->owner; /* the table tells no PIDs: the listener's */
 	struct apptap_sighting s;
 	struct apptap_flow flow;
 	bool is_ours;
@@ -155,9 +161,10 @@ static enum apptap_sight ask(struct apptap_bpf_doubts *d, struct apptap_bpf_doub
 	to_flow(&doubt->flow, &flow);
 	apptap_diag_ask(d->diag, &flow, doubt->ifindex, &s);
 	d->lookups++;
-	is_ours = apptap_scope_has(d->scope, s.uid);
-	if (s.sight == APPTAP_SIGHT_OWNED && (is_ours || !d->scope->cgroup_count))
-		close_doubt(d, find(d, &doubt->flow), is_ours, s.uid);
+	owner.uid = s.uid;
+	is_ours = apptap_scope_owns(d->scope, s.uid, s.member);
+	if (s.sight == APPTAP_SIGHT_OWNED && (is_ours || apptap_scope_is_of_uids(d->scope)))
+		close_doubt(d, find(d, &doubt->flow), is_ours, &owner);
 	return s.sight;
 }
 
@@ -184,7 +191,7 @@ static void tend(struct apptap_bpf_doubts *d, struct apptap_bpf_doubt *doubt, ui
 
 enum apptap_bpf_answer apptap_bpf_doubt_answer(struct apptap_bpf_doubts *d,
 					       struct apptap_bpf_doubt *doubt, uint64_t now_ns,
-					       uid_t *uid)
+					       struct apptap_bpf_owner *owner)
 {
 	enum apptap_bpf_answer answer;
 
@@ -193,7 +200,7 @@ enum apptap_bpf_answer apptap_bpf_doubt_answer(struct apptap_bpf_doubts *d,
 	answer = doubt->answer;
 	if (answer == APPTAP_BPF_ANSWER_WAIT)
 		return answer;
-	*uid = doubt->uid;
+	*owner = doubt->owner;
 	if (--doubt->packets == 0) {
 		free(doubt);
 		d->count--;

@@ -9,6 +9,11 @@
 struct apptap_bpf_doubts;
 struct apptap_bpf_doubt; /* one connection */
 
+struct apptap_bpf_owner {
+	uid_t uid;
+	struct apptap_bpf_who who;
+};
+
 enum apptap_bpf_answer {
 	APPTAP_BPF_ANSWER_OURS,
 	APPTAP_BPF_ANSWER_FOREIGN,
@@ -34,7 +39,7 @@ void apptap_bpf_doubts_settle(struct apptap_bpf_doubts *d, const struct apptap_b
  */
 enum apptap_bpf_answer apptap_bpf_doubt_answer(struct apptap_bpf_doubts *d,
 					       struct apptap_bpf_doubt *doubt, uint64_t now_ns,
-					       uid_t *uid);
+					       struct apptap_bpf_owner *owner);
 
 size_t apptap_bpf_doubts_count(const struct apptap_bpf_doubts *d); /* not settled yet */
 uint64_t apptap_bpf_doubts_lookups(const struct apptap_bpf_doubts *d);

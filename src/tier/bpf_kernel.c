@@ -19,6 +19,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "tier/bpf_process.h"
 #include "tier/btf.h"
 #include "tier/devices.h"
 #include "tier/links.h"
@@ -41,6 +42,8 @@ struct attached {
 struct apptap_bpf_kernel {
 	struct capture_bpf *skel; /* owned */
 	struct apptap_bpf_ring *ring; /* owned */
+	struct apptap_bpf_process *process; /* owned; NULL: makers are not known */
+	struct apptap_bpf_wanted wanted;
 	struct apptap_devices *devices; /* owned */
 	size_t ring_bytes;
 	struct attached *attached; /* owned */
@@ -84,8 +87,9 @@ static bool find_field(const struct apptap_btf *b, const char *type, const char 
 	return false;
 }
 
-static int lay_out(struct apptap_bpf_layout *l, struct apptap_error *err)
+static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 {
+	struct apptap_bpf_layout *l = &f->layout;
 	const struct {
 		const char *type, *names[3];
 		uint32_t unit, *out;
@@ -107,6 +111,12 @@ static int lay_out(struct apptap_bpf_layout *l, struct apptap_error *err)
 		{ "sk_buff", { "head" }, 8, &l->skb_head },
 		{ "sk_buff", { "data" }, 8, &l->skb_data },
 		{ "sk_buff", { "network_header" }, 8, &l->skb_network },
+		{ "task_struct", { "pid" }, 8, &l->task_pid },
+		{ "task_struct", { "tgid" }, 8, &l->task_tgid },
+		{ "task_struct", { "comm" }, 8, &l->task_comm },
+		{ "task_struct", { "real_parent" }, 8, &l->task_parent },
+		{ "task_struct", { "signal" }, 8, &l->task_signal },
+		{ "signal_struct", { "live" }, 8, &l->signal_live },
 		{ "sock", { "sk_kern_sock" }, 1, &l->sock_kern_bit },
 		{ "sk_buff", { "encapsulation" }, 1, &l->skb_encapsulation_bit },
 	};
@@ -117,6 +127,8 @@ static int lay_out(struct apptap_bpf_layout *l, struct apptap_error *err)
 		if (!find_field(b, fields[i].type, fields[i].names, fields[i].unit, fields[i].out))
 			r = apptap_error_say(err, ENOTSUP, "this kernel's struct %s has no %s",
 					     fields[i].type, fields[i].names[0]);
+	if (r == 0)
+		apptap_bpf_facts_find(f, b);
 	apptap_btf_close(b);
 	return r;
 }
@@ -144,21 +156,42 @@ static void *make_ring(void *arg)
 	return NULL;
 }
 
+/* Without them a packet has no process and command; what is asked for by process has nothing. */
+static int open_process(struct apptap_bpf_kernel *k, const struct apptap_bpf_facts *facts,
+			struct apptap_error *err)
+{
+	struct apptap_error why = { 0 };
+	int r = !k->wanted.makers
+			? 0
+			: apptap_bpf_process_open(&k->process, facts, &k->wanted,
+						  bpf_map__fd(k->skel->maps.makers), &why);
+
+	if (r == 0 || !k->wanted.processes)
+		return 0;
+	if (err)
+		*err = why;
+	return r;
+}
+
 static int load(struct apptap_bpf_kernel *k, struct maker *m, struct apptap_error *err)
 {
+	struct apptap_bpf_facts facts = { 0 };
 	int r;
 
 	k->skel = capture_bpf__open();
 	if (!k->skel)
 		return apptap_error_set(err, errno, "reading the programs");
-	r = lay_out(&k->skel->rodata->layout, err);
+	r = lay_out(&facts, err);
 	sem_wait(&m->made);
 	if (r < 0 || m->fd < 0)
 		return r;
+	k->wanted.mptcp = facts.mptcp;
+	k->skel->rodata->layout = facts.layout;
+	k->skel->rodata->wanted = k->wanted;
 	r = bpf_map__reuse_fd(k->skel->maps.ring, m->fd);
 	if (r == 0)
 		r = capture_bpf__load(k->skel);
-	return r < 0 ? explain(r, err) : 0;
+	return r < 0 ? explain(r, err) : open_process(k, &facts, err);
 }
 
 /* The ring's descriptor is the skeleton's own copy from here on. */
@@ -195,7 +228,7 @@ static size_t ring_size(size_t wanted)
 }
 
 int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
-			   struct apptap_error *err)
+			   const struct apptap_bpf_wanted *wanted, struct apptap_error *err)
 {
 	struct apptap_bpf_kernel *k = calloc(1, sizeof(*k));
 	int r;
@@ -205,6 +238,7 @@ int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
 	said[0] = '\0';
 	libbpf_set_print(hear);
 	k->ring_bytes = ring_size(ring_bytes);
+	k->wanted = *wanted;
 	r = apptap_devices_open(&k->devices, err);
 	if (r < 0)
 		goto fail;
@@ -242,6 +276,7 @@ void apptap_bpf_kernel_close(struct apptap_bpf_kernel *k)
 		let_go(&k->attached[i]);
 	free(k->attached);
 	apptap_bpf_ring_close(k->ring);
+	apptap_bpf_process_close(k->process);
 	capture_bpf__destroy(k->skel);
 	apptap_devices_close(k->devices);
 	free(k);
@@ -261,6 +296,17 @@ struct apptap_bpf_ring *apptap_bpf_kernel_ring(const struct apptap_bpf_kernel *k
 {
 	*fd = bpf_map__fd(k->skel->maps.ring);
 	return k->ring;
+}
+
+int apptap_bpf_kernel_follow(struct apptap_bpf_kernel *k, const struct apptap_scope *scope,
+			     struct apptap_error *err)
+{
+	return k->process ? apptap_bpf_process_follow(k->process, scope, err) : 0;
+}
+
+uint64_t apptap_bpf_kernel_lost_processes(const struct apptap_bpf_kernel *k)
+{
+	return k->process ? apptap_bpf_process_counts(k->process)->lost_processes : 0;
 }
 
 /* The counts last: a program never sees one that is larger than what is written. */

@@ -7,15 +7,23 @@
 
 struct apptap_bpf_kernel;
 
-/* Loads the programs; they see nothing yet. @ring_bytes: rounded up to a power of two. */
+/* Loads the programs; they see nothing yet, but @wanted->makers: from now on, makers of sockets.
+ * @ring_bytes: rounded up to a power of two. */
 int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
-			   struct apptap_error *err);
+			   const struct apptap_bpf_wanted *wanted, struct apptap_error *err);
 void apptap_bpf_kernel_close(struct apptap_bpf_kernel *k); /* NULL is fine; all is gone then */
 
 /* Memory shared with the programs: what is written there counts from the next packet on. */
 struct apptap_bpf_settings *apptap_bpf_kernel_settings(struct apptap_bpf_kernel *k);
 const struct apptap_bpf_counts *apptap_bpf_kernel_counts(const struct apptap_bpf_kernel *k);
 void apptap_bpf_kernel_scope(struct apptap_bpf_kernel *k, const struct apptap_scope *scope);
+
+/* Follows the scope's processes, and visits what was there before us. */
+int apptap_bpf_kernel_follow(struct apptap_bpf_kernel *k, const struct apptap_scope *scope,
+			     struct apptap_error *err);
+
+/* Processes of the scope for which there was no room. */
+uint64_t apptap_bpf_kernel_lost_processes(const struct apptap_bpf_kernel *k);
 
 /* Borrowed; @fd: can be waited for. */
 struct apptap_bpf_ring *apptap_bpf_kernel_ring(const struct apptap_bpf_kernel *k, int *fd);

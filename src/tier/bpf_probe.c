@@ -89,10 +89,11 @@ int apptap_bpf_prove(struct apptap_bpf_kernel *k, struct apptap_bpf_ring *ring,
 
 int apptap_bpf_probe(struct apptap_error *err)
 {
+	static const struct apptap_bpf_wanted nothing = { 0 };
 	struct apptap_bpf_kernel *kernel = NULL;
 	int fd, r;
 
-	r = apptap_bpf_kernel_open(&kernel, RING_BYTES, err);
+	r = apptap_bpf_kernel_open(&kernel, RING_BYTES, &nothing, err);
 	if (r < 0)
 		return r;
 	apptap_bpf_kernel_settings(kernel)->snaplen = HEADERS + sizeof(PAYLOAD);

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 
+#include "scope/members.h"
 #include "tier/bpf_doubt.h"
 #include "tier/devices.h"
 #include "tier/diag.h"
@@ -37,6 +38,7 @@ struct apptap_bpf_reader {
 	const struct apptap_links *links; /* borrowed */
 	struct apptap_devices *devices; /* owned, like all below */
 	struct apptap_diag *diag;
+	struct apptap_members *members; /* NULL: UIDs alone are asked for, or nobody can tell */
 	struct apptap_bpf_doubts *doubts;
 	struct apptap_frags *frags;
 	struct apptap_hold *hold;
@@ -66,6 +68,8 @@ int apptap_bpf_reader_new(struct apptap_bpf_reader **out, const struct apptap_sc
 	r = apptap_devices_open(&s->devices, err);
 	if (r == 0)
 		r = apptap_diag_open(&s->diag, err);
+	if (r == 0 && apptap_members_new(&s->members, scope, NULL) == 0 && s->members)
+		apptap_diag_tell_members(s->diag, s->members, NULL); /* else by UIDs alone */
 	if (r == 0 && (apptap_hold_new(&s->hold, HOLD_BYTES) < 0 ||
 		       apptap_frags_new(&s->frags, DATAGRAMS_MAX) < 0 ||
 		       apptap_bpf_doubts_new(&s->doubts, s->scope, s->diag) < 0))
@@ -80,14 +84,14 @@ int apptap_bpf_reader_new(struct apptap_bpf_reader **out, const struct apptap_sc
 
 static void free_waiting(struct apptap_bpf_reader *s)
 {
-	uid_t uid;
+	struct apptap_bpf_owner owner;
 
 	while (s->waiting) {
 		struct waiting *w = s->waiting;
 
 		s->waiting = w->next;
 		if (w->doubt)
-			apptap_bpf_doubt_answer(s->doubts, w->doubt, UINT64_MAX, &uid);
+			apptap_bpf_doubt_answer(s->doubts, w->doubt, UINT64_MAX, &owner);
 		free(w);
 	}
 }
@@ -101,6 +105,7 @@ void apptap_bpf_reader_free(struct apptap_bpf_reader *s)
 	apptap_frags_free(s->frags);
 	apptap_hold_free(s->hold);
 	apptap_diag_close(s->diag);
+	apptap_members_free(s->members);
 	apptap_devices_close(s->devices);
 	free(s);
 }
@@ -115,6 +120,13 @@ static void set_clock(struct apptap_bpf_reader *s)
 
 	if (change > CLOCK_SLACK_NS || change < -CLOCK_SLACK_NS)
 		s->offset_ns = offset;
+}
+
+static void set_owner(struct apptap_packet *pkt, const struct apptap_bpf_owner *owner)
+{
+	pkt->uid = owner->uid;
+	pkt->pid = (pid_t)owner->who.pid;
+	memcpy(pkt->comm, owner->who.comm, sizeof(pkt->comm));
 }
 
 static void to_packet(struct apptap_bpf_reader *s, const struct apptap_bpf_item *item,
@@ -135,9 +147,7 @@ static void to_packet(struct apptap_bpf_reader *s, const struct apptap_bpf_item 
 	memcpy(out->haddr, r->haddr, sizeof(out->haddr));
 	out->vlan_tpid = apptap_get_be16(&r->vlan_tpid_be);
 	out->vlan_tci = r->vlan_tci;
-	out->uid = r->uid;
-	out->pid = (pid_t)r->pid;
-	memcpy(out->comm, r->comm, sizeof(out->comm));
+	set_owner(out, &(struct apptap_bpf_owner){ r->uid, r->who });
 }
 
 static int keep(struct apptap_bpf_reader *s, const struct apptap_packet *pkt)
@@ -174,14 +184,14 @@ static int take_waiting(struct apptap_bpf_reader *s, const struct apptap_packet 
 			struct apptap_bpf_doubt *doubt)
 {
 	struct waiting *w = malloc(sizeof(*w));
+	struct apptap_bpf_owner owner;
 	struct apptap_dissect d;
-	uid_t uid;
 
 	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
 	if (!w || !apptap_hold_push(s->hold, pkt, &d, pkt->ts_ns, false)) {
 		free(w);
 		if (doubt)
-			apptap_bpf_doubt_answer(s->doubts, doubt, UINT64_MAX, &uid);
+			apptap_bpf_doubt_answer(s->doubts, doubt, UINT64_MAX, &owner);
 		return leave_out(s, APPTAP_BPF_ANSWER_UNKNOWN); /* no room to wait */
 	}
 	w->doubt = doubt;
@@ -203,9 +213,10 @@ static int take_group(struct apptap_bpf_reader *s, struct apptap_packet *pkt)
 	flow.rport = 0;
 	s->n.lookups++;
 	apptap_diag_ask_group(s->diag, &flow, s->scope, &sighting);
-	if (sighting.sight != APPTAP_SIGHT_OWNED || !apptap_scope_has(s->scope, sighting.uid))
+	if (sighting.sight != APPTAP_SIGHT_OWNED ||
+	    !apptap_scope_owns(s->scope, sighting.uid, sighting.member))
 		return leave_out(s, APPTAP_BPF_ANSWER_FOREIGN);
-	pkt->uid = sighting.uid;
+	set_owner(pkt, &(struct apptap_bpf_owner){ .uid = sighting.uid });
 	return take_certain(s, pkt);
 }
 
@@ -225,15 +236,15 @@ static int take_asked(struct apptap_bpf_reader *s, struct apptap_packet *pkt, bo
 	if (++s->asks[flow.proto] == ASKS_A_WINDOW)
 		s->settings->is_quiet[flow.proto] = 1;
 	/* Nobody has such a socket any more: it was for who sent last. And whose cgroup it is, the
-	 * socket table does not say. */
+	 * socket table does not always say. */
 	if (was_ours && (sighting.sight == APPTAP_SIGHT_NONE ||
-			 (s->scope->cgroup_count && sighting.uid == pkt->uid)))
+			 (!apptap_scope_is_of_uids(s->scope) && sighting.uid == pkt->uid)))
 		return take_certain(s, pkt);
 	if (sighting.sight == APPTAP_SIGHT_ORPHAN)
 		return leave_out(s, APPTAP_BPF_ANSWER_UNKNOWN);
-	if (!apptap_scope_has(s->scope, sighting.uid))
+	if (!apptap_scope_owns(s->scope, sighting.uid, sighting.member))
 		return leave_out(s, APPTAP_BPF_ANSWER_FOREIGN);
-	pkt->uid = sighting.uid;
+	set_owner(pkt, &(struct apptap_bpf_owner){ .uid = sighting.uid });
 	return take_certain(s, pkt);
 }
 
@@ -299,6 +310,20 @@ static enum apptap_bpf_answer find_first(struct apptap_bpf_reader *s, struct app
 	return APPTAP_BPF_ANSWER_FOREIGN;
 }
 
+static enum apptap_bpf_answer answer_of(struct apptap_bpf_reader *s, const struct waiting *w,
+					struct apptap_held *p, uint64_t now_ns)
+{
+	struct apptap_bpf_owner owner;
+	enum apptap_bpf_answer answer;
+
+	if (!w->doubt)
+		return find_first(s, p, now_ns == UINT64_MAX);
+	answer = apptap_bpf_doubt_answer(s->doubts, w->doubt, now_ns, &owner);
+	if (answer != APPTAP_BPF_ANSWER_WAIT)
+		set_owner(&p->pkt, &owner);
+	return answer;
+}
+
 /* Hands over what waits, from the front, as far as it is known. */
 int apptap_bpf_reader_pump(struct apptap_bpf_reader *s, uint64_t now_ns)
 {
@@ -310,9 +335,7 @@ int apptap_bpf_reader_pump(struct apptap_bpf_reader *s, uint64_t now_ns)
 		struct waiting *w = s->waiting;
 
 		if (!p->known && w) {
-			answer = w->doubt ? apptap_bpf_doubt_answer(s->doubts, w->doubt, now_ns,
-								    &p->pkt.uid)
-					  : find_first(s, p, now_ns == UINT64_MAX);
+			answer = answer_of(s, w, p, now_ns);
 			if (answer == APPTAP_BPF_ANSWER_WAIT)
 				break;
 			s->waiting = w->next;

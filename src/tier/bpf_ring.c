@@ -40,7 +40,7 @@ bool apptap_bpf_parse(struct apptap_view v, struct apptap_bpf_item *out)
 	if (!p)
 		return false;
 	memcpy(&out->rec, p, sizeof(out->rec));
-	out->rec.comm[sizeof(out->rec.comm) - 1] = '\0';
+	out->rec.who.comm[sizeof(out->rec.who.comm) - 1] = '\0';
 	out->data = v.p;
 	return out->rec.len <= v.left && out->rec.halen <= sizeof(out->rec.haddr) &&
 	       out->rec.kind >= APPTAP_BPF_OURS && out->rec.kind <= APPTAP_BPF_SETTLED;

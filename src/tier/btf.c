@@ -237,3 +237,16 @@ int64_t apptap_btf_field(const struct apptap_btf *b, const char *type, const cha
 	}
 	return -ENOENT;
 }
+
+uint32_t apptap_btf_func(const struct apptap_btf *b, const char *name)
+{
+	size_t len = strlen(name);
+
+	for (uint32_t id = 1; id <= b->count; id++) {
+		const struct btf_type *t = type_of(b, id);
+
+		if (BTF_INFO_KIND(t->info) == BTF_KIND_FUNC && is_named(b, t->name_off, name, len))
+			return id;
+	}
+	return 0;
+}

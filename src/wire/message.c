@@ -67,6 +67,7 @@ static const struct field start_fields[] = {
 	TEXT_FIELD(struct apptap_start, tier),
 	TEXT_FIELD(struct apptap_start, format),
 	FLAG_FIELD(struct apptap_start, stream),
+	FLAG_FIELD(struct apptap_start, empty),
 	FLAG_FIELD(struct apptap_start, no_file),
 	FLAG_FIELD(struct apptap_start, live_packets),
 	FLAG_FIELD(struct apptap_start, live_connections),

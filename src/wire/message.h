@@ -46,6 +46,8 @@ struct apptap_start {
 	char format[12]; /* "pcap", "pcap-nano", "pcapng" */
 	bool plain; /* pcapng: no comment on each packet */
 	bool stream; /* the file comes back in DATA frames; else its descriptor is sent along */
+	bool empty; /* the file that is sent along: once nothing else can fail, before its first
+		       byte */
 	bool no_file; /* neither: nothing is written */
 	bool live_packets; /* each goes to the host in PACKETS frames, too */
 	bool live_connections; /* each goes to the host when it begins and when it ends, too */

@@ -38,6 +38,7 @@ int main(void)
 	SIZE(apptap_link);
 	AT(apptap_link, is_root);
 	AT(apptap_link, stream);
+	AT(apptap_link, start);
 	SIZE(apptap_options);
 	AT(apptap_options, target);
 	AT(apptap_options, pid);
@@ -65,5 +66,6 @@ int main(void)
 	AT(apptap_tier_list, system);
 	SIZE(apptap_cleaned);
 	AT(apptap_cleaned, files_removed);
+	AT(apptap_cleaned, cgroups_removed);
 	return 0;
 }

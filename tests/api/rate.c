@@ -1,5 +1,5 @@
-/* rate.c - how fast packets come: by callback, by reading, or into a file; prints one JSON object
- */
+/* rate.c - how fast packets come: by callback, by reading, or into a file; prints one JSON object,
+ * and before it, where it is told whose packets and maybe on which machine, "ready" */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,7 +42,7 @@ static int read_all(struct apptap_session *s, struct tally *t, struct apptap_err
 
 int main(int argc, char **argv)
 {
-	static const uint32_t uids[] = { 5001 };
+	uint32_t uids[] = { 5001 };
 	struct tally t = { 0, 0 };
 	struct apptap_options o;
 	struct apptap_error err;
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 	double began;
 
 	if (argc < 3) {
-		fprintf(stderr, "usage: rate callback|read|FILE PACKETS\n");
+		fprintf(stderr, "usage: rate callback|read|FILE PACKETS [UID [device|ssh NAME]]\n");
 		return 2;
 	}
 	memset(&o, 0, sizeof(o));
@@ -59,6 +59,10 @@ int main(int argc, char **argv)
 	o.uids = uids;
 	o.uid_count = 1;
 	o.count = strtoull(argv[2], NULL, 10);
+	if (argc > 3)
+		uids[0] = (uint32_t)strtoul(argv[3], NULL, 10);
+	if (argc > 5)
+		*(strcmp(argv[4], "ssh") == 0 ? &o.ssh : &o.device) = argv[5];
 	o.callback_arg = &t;
 	if (strcmp(argv[1], "callback") == 0)
 		o.packet = take;
@@ -69,6 +73,10 @@ int main(int argc, char **argv)
 	if (apptap_session_new(&s, &o, &err) < 0 || apptap_session_start(s, &err) < 0) {
 		fprintf(stderr, "rate: %s\n", err.msg);
 		return 1;
+	}
+	if (argc > 3) {
+		puts("ready");
+		fflush(stdout);
 	}
 	began = now(CLOCK_MONOTONIC);
 	if (o.read_packets)

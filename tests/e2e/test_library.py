@@ -43,18 +43,20 @@ def test_a_file_by_the_library(net, tmp):
     assert got["kept"] == packets(f"{tmp}/x.pcapng") == 1000
 
 
-HEADER = os.path.join(lab.REPO, "include", "apptap", "apptap.h")
+HEADERS = [os.path.join(lab.REPO, "include", "apptap", f"{name}.h")
+           for name in ("apptap", "executor", "packet")]
 
 
+@pytest.mark.parametrize("header", HEADERS, ids=os.path.basename)
 @pytest.mark.parametrize("compiler", [
     ["cc", "-std=c99", "-pedantic", "-x", "c"], ["cc", "-std=c11", "-pedantic", "-x", "c"],
     ["g++", "-std=c++11", "-pedantic", "-x", "c++"], ["g++", "-std=c++20", "-pedantic", "-x", "c++"],
 ], ids=" ".join)
-def test_the_header_compiles_alone(compiler):
+def test_a_header_compiles_alone(compiler, header):
     if not shutil.which(compiler[0]):
         pytest.skip(f"needs {compiler[0]}")
     done = subprocess.run([compiler[0], "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
-                           *compiler[1:], HEADER], capture_output=True, text=True)
+                           *compiler[1:], f"-I{lab.REPO}/include", header], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -78,8 +80,10 @@ def test_the_abi_is_the_one_that_was_promised(net):
 
 
 def test_every_function_is_documented():
-    with open(HEADER) as f:
-        header = f.read()
+    header = ""
+    for path in HEADERS:
+        with open(path) as f:
+            header += f.read()
     with open(os.path.join(lab.REPO, "man", "libapptap.3")) as f:
         page = f.read()
     for symbol in exported():
@@ -172,19 +176,20 @@ def test_example_live_connections(net):
     assert len(re.findall(r"^begins   17  127\.0\.0\.1", done.stdout, re.M)) == 1
 
 
-def test_example_own_transport(net, tmp):
+@pytest.mark.parametrize("how", [[], ["spool"]], ids=["stream", "start"])
+def test_example_own_transport(net, tmp, how):
     agents_dir = os.path.join(BUILD, "agents")
     if not os.path.exists(os.path.join(agents_dir, f"apptap-{os.uname().machine}")):
         pytest.skip("needs the agent: ./dev agents")
-    with sending(net):
-        done = example(net, "own_transport", "env LANG=C", UID, f"{tmp}/x.pcap", "0.3",
-                       APPTAP_AGENTS=agents_dir)
-    # The user has no name here: the number is no name either, and that is said.
-    assert done.returncode == 1 and str(UID) in done.stderr
-    done = example(net, "own_transport", "env LANG=C", "nobody", f"{tmp}/x.pcap", "0.3",
-                   APPTAP_AGENTS=agents_dir)
-    assert done.returncode == 0 and "0 packets of nobody" in done.stdout, done.stderr
-    assert packets(f"{tmp}/x.pcap") == 0
+    with sending(net, uid=1):
+        for who in (UID, "daemon"):
+            done = example(net, "own_transport", "env LANG=C", who, f"{tmp}/x.pcap", "0.3", *how,
+                           APPTAP_AGENTS=agents_dir)
+            if who == UID:  # has no name here, and the number is none either: that is said
+                assert done.returncode == 1 and str(UID) in done.stderr
+    assert done.returncode == 0, done.stderr
+    assert f"{packets(f'{tmp}/x.pcap')} packets of daemon" in done.stdout
+    assert not done.stdout.startswith("0 packets")
 
 
 def test_installed_it_is_found_by_pkg_config(tmp):
@@ -193,8 +198,8 @@ def test_installed_it_is_found_by_pkg_config(tmp):
     subprocess.run(["meson", "install", "-C", BUILD, "--no-rebuild", "--destdir", root], check=True,
                    capture_output=True)
     found = {os.path.relpath(os.path.join(d, f), root) for d, _, fs in os.walk(root) for f in fs}
-    for ending in ("include/apptap/apptap.h", "/libapptap.so.0", "/libapptap.a", "bin/apptap",
-                   "pkgconfig/apptap.pc", "man3/libapptap.3", "man1/apptap.1"):
+    for ending in (*(f"include/apptap/{os.path.basename(h)}" for h in HEADERS), "/libapptap.so.0",
+                   "/libapptap.a", "bin/apptap", "pkgconfig/apptap.pc", "man3/libapptap.3", "man1/apptap.1"):
         assert any(f.endswith(ending) for f in found), (ending, found)
     pc = os.path.dirname(next(f for f in found if f.endswith(".pc")))
     env = {**os.environ, "PKG_CONFIG_PATH": os.path.join(root, pc), "PKG_CONFIG_SYSROOT_DIR": root}

@@ -78,11 +78,11 @@ static void settle(struct room *r, uint32_t uid, uint16_t rport)
 static void assert_answer(struct room *r, struct apptap_bpf_doubt *doubt, uint64_t now_ns,
 			  enum apptap_bpf_answer want, uid_t want_uid)
 {
-	uid_t uid = APPTAP_UID_NONE;
+	struct apptap_bpf_owner owner = { .uid = APPTAP_UID_NONE };
 
-	assert_int_equal(apptap_bpf_doubt_answer(r->doubts, doubt, now_ns, &uid), want);
+	assert_int_equal(apptap_bpf_doubt_answer(r->doubts, doubt, now_ns, &owner), want);
 	if (want != APPTAP_BPF_ANSWER_WAIT)
-		assert_int_equal(uid, want_uid);
+		assert_int_equal(owner.uid, want_uid);
 }
 
 static void whoever_accepts_has_it(void **state)

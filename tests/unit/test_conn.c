@@ -140,6 +140,39 @@ static void test_beginning_and_end_are_told_once(void **state)
 	apptap_conn_table_free(t);
 }
 
+/* A protocol without an end has one after a minute's silence; what comes then begins again. */
+static void test_silence_is_an_end(void **state)
+{
+	const struct apptap_dissect d = udp("10.0.0.1", 5000, "10.0.0.2", 53);
+	struct apptap_conn_table *t = new_table(10);
+	const struct apptap_conn *c = NULL;
+	size_t i = 0;
+
+	(void)state;
+	apptap_conn_table_tick(t, 100);
+	news(t, SYN, true); /* TCP tells its own end */
+	feed(t, d, true, 1);
+	apptap_conn_table_tick(t, 100 + APPTAP_CONN_QUIET_S - 1);
+	assert_null(apptap_conn_table_quiet(t, &i, false));
+	apptap_conn_table_tick(t, 100 + APPTAP_CONN_QUIET_S);
+	i = 0;
+	assert_ptr_equal(apptap_conn_table_quiet(t, &i, false), apptap_conn_table_get(t, 1));
+	assert_null(apptap_conn_table_quiet(t, &i, false));
+	i = 0;
+	assert_null(apptap_conn_table_quiet(t, &i, true)); /* told once */
+	assert_int_equal(apptap_conn_table_packet(t, &d, true, 100, 2, APP, &c), 0);
+	assert_int_equal(c->news, APPTAP_CONN_BEGAN); /* of the same record */
+	assert_packets(t, 1, 2, 0);
+	feed(t, d, true, 3);
+	assert_int_equal(c->news, 0);
+	i = 0;
+	assert_null(apptap_conn_table_quiet(t, &i, false));
+	i = 0;
+	assert_ptr_equal(apptap_conn_table_quiet(t, &i, true), c); /* the capture ends */
+	assert_null(apptap_conn_table_quiet(t, &i, true));
+	apptap_conn_table_free(t);
+}
+
 static void test_inbound_first(void **state)
 {
 	struct apptap_conn_table *t = new_table(10);
@@ -502,6 +535,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_both_directions_are_one),
 		cmocka_unit_test(test_beginning_and_end_are_told_once),
+		cmocka_unit_test(test_silence_is_an_end),
 		cmocka_unit_test(test_inbound_first),
 		cmocka_unit_test(test_what_sets_flows_apart),
 		cmocka_unit_test(test_loopback),

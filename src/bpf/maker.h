@@ -1,0 +1,71 @@
+/* maker.h - who has made a socket: kept with it, filled in by process.bpf.c, read packet by packet
+ *
+ * SPDX-License-Identifier: MIT OR GPL-2.0-only
+ */
+#ifndef APPTAP_BPF_MAKER_H
+#define APPTAP_BPF_MAKER_H
+
+#include "kernel.h"
+
+#define STATE_NEW_SYN_RECV 12
+
+struct maker {
+	__u64 own; /* the socket's address; its listener's, until somebody is known to have accepted
+		    * it
+		    */
+	__u32 is_ours;
+	struct apptap_bpf_who who;
+};
+
+/* Goes when the socket goes, and is handed down to what a listener's clients connect to. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct maker);
+} makers SEC(".maps");
+
+/* Set before the programs are loaded: what is not wanted costs no packet anything. */
+const volatile struct apptap_bpf_wanted wanted = {};
+
+/*
+ * @sk may be a connection that the kernel has not made a socket for yet: then its listener's. MPTCP
+ * opens a socket of the kernel's own for what the app has made: it is lent the maker, to hand down.
+ */
+static __always_inline struct maker *maker_of(struct bpf_sock *sk)
+{
+	struct maker *m, *first;
+	void *whole;
+
+	if (sk->state == STATE_NEW_SYN_RECV)
+		sk = bpf_get_listener_sock(sk);
+	else
+		sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return 0;
+	m = bpf_sk_storage_get(&makers, sk, 0, 0);
+	if (m || !wanted.mptcp)
+		return m;
+	whole = bpf_skc_to_mptcp_sock(sk);
+	if (!whole)
+		return 0;
+	first = bpf_sk_storage_get(&makers, whole, 0, 0);
+	if (!first)
+		return 0;
+	m = bpf_sk_storage_get(&makers, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (m)
+		*m = *first;
+	return m;
+}
+
+static __always_inline int is_made_by_ours(struct bpf_sock *sk)
+{
+	struct maker *m;
+
+	if (!wanted.processes)
+		return 0;
+	m = maker_of(sk);
+	return m && m->is_ours;
+}
+
+#endif

@@ -1,0 +1,42 @@
+/* bpf_process.h - the programs that know who makes sockets, and follow the processes of a scope */
+#ifndef APPTAP_TIER_BPF_PROCESS_H
+#define APPTAP_TIER_BPF_PROCESS_H
+
+#include "base/error.h"
+#include "bpf/record.h"
+#include "scope/scope.h"
+#include "tier/btf.h"
+
+/* What this kernel is like, as far as they need to know. */
+struct apptap_bpf_facts {
+	struct apptap_bpf_layout layout;
+	uint32_t
+		visit_task; /* BTF's number of the kernel's walk over processes; 0: there is none */
+	uint32_t visit_file; /* the same of what they have open */
+	bool mptcp;
+};
+
+void apptap_bpf_facts_find(struct apptap_bpf_facts *f, const struct apptap_btf *b);
+
+struct apptap_bpf_process;
+
+/*
+ * Loads them and puts them at the root of cgroup2: from here on the maker of each new socket is
+ * kept in the map @makers_fd (borrowed). -ENOTSUP: this machine does not let us.
+ */
+int apptap_bpf_process_open(struct apptap_bpf_process **out, const struct apptap_bpf_facts *facts,
+			    const struct apptap_bpf_wanted *wanted, int makers_fd,
+			    struct apptap_error *err);
+void apptap_bpf_process_close(struct apptap_bpf_process *p); /* NULL is fine; all is gone then */
+
+/*
+ * The processes of @scope are followed from now on, and what is older than we are has been visited:
+ * processes, and the sockets that they hold. -ESRCH: none of them lives.
+ */
+int apptap_bpf_process_follow(struct apptap_bpf_process *p, const struct apptap_scope *scope,
+			      struct apptap_error *err);
+
+const struct apptap_bpf_process_counts *
+apptap_bpf_process_counts(const struct apptap_bpf_process *p);
+
+#endif
