@@ -62,6 +62,7 @@ struct apptap_rules_config {
 	const struct apptap_scope *scope; /* borrowed for the call */
 	uint16_t group; /* NFLOG's */
 	uint32_t mark; /* APPTAP_BITS bits, free in every mark that is in use */
+	bool trial; /* for a probe: one family shows what the other would, and nothing is healed */
 	char tag[APPTAP_RULES_TAG_BYTES +
 		 1]; /* begins each prefix: tells our packets from others' */
 };

@@ -234,8 +234,9 @@ static int install_both(struct ipt_rules *n, const struct apptap_rules_config *c
 
 	if (r < 0)
 		return r;
-	n->v6 = apptap_ipt_check(APPTAP_IPT_V6, NULL) != -EAFNOSUPPORT;
-	apptap_ipt_heal(NULL); /* what a power cut has left */
+	n->v6 = !cfg->trial && apptap_ipt_check(APPTAP_IPT_V6, NULL) != -EAFNOSUPPORT;
+	if (!cfg->trial)
+		apptap_ipt_heal(NULL); /* what a power cut has left */
 	n->held = apptap_ipt_hold(n->tag);
 	if (n->held < 0)
 		return apptap_error_set(err, -n->held, "naming our chains");
@@ -362,23 +363,29 @@ static int ipt_doubt(struct apptap_rules *r, bool all, struct apptap_error *err)
 	return change(ipt_of(r), write_doubt, &all, err);
 }
 
-static bool has_jumps(struct ipt_rules *n, enum apptap_ipt_family family)
+/* Do packets come to our chains, and is something in them? */
+static bool is_whole(struct ipt_rules *n, enum apptap_ipt_family family)
 {
+	static const char *const parts[] = { " -j %s%s_OUT\n", " -j %s%s_IN\n", "-A %s%s_OUT ",
+					     "-A %s%s_IN ",    "-A %s%s_MINE ", "-A %s%s_GOT " };
 	auto_free char *saved = NULL;
-	char out[64], in[64];
+	char part[64];
 
 	if (apptap_ipt_save(family, &saved, NULL) < 0)
 		return true; /* not known */
-	snprintf(out, sizeof(out), " -j " APPTAP_IPT_PREFIX "%s_OUT\n", n->tag);
-	snprintf(in, sizeof(in), " -j " APPTAP_IPT_PREFIX "%s_IN\n", n->tag);
-	return strstr(saved, out) && strstr(saved, in);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		snprintf(part, sizeof(part), parts[i], APPTAP_IPT_PREFIX, n->tag);
+		if (!strstr(saved, part))
+			return false;
+	}
+	return true;
 }
 
 static int ipt_check(struct apptap_rules *r, struct apptap_error *err)
 {
 	struct ipt_rules *n = ipt_of(r);
 
-	if (has_jumps(n, APPTAP_IPT_V4) && (!n->v6 || has_jumps(n, APPTAP_IPT_V6)))
+	if (is_whole(n, APPTAP_IPT_V4) && (!n->v6 || is_whole(n, APPTAP_IPT_V6)))
 		return 0;
 	return apptap_error_say(err, ESTALE, "somebody has removed our rules from iptables");
 }

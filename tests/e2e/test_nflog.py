@@ -243,8 +243,10 @@ def test_forced_but_not_possible(lab):
     assert any("nflog does not work here" in text for text in said["warnings"]), said["warnings"]
 
 
-def test_rules_removed_by_somebody(lab, monkeypatch):
-    """iptables -F while it captures: it says so, and the next tier goes on in the same file."""
+@pytest.mark.parametrize("chain", ["", "MINE"])
+def test_rules_removed_by_somebody(lab, monkeypatch, chain):
+    """iptables -F while it captures, of all chains or of one of ours: it says so, and the next tier goes
+    on in the same file."""
     monkeypatch.setenv("APPTAP_RULES", "iptables")
     workload = lab_module.BY_NAME["tcp_short"]
     tools = []
@@ -256,7 +258,8 @@ def test_rules_removed_by_somebody(lab, monkeypatch):
         p.say("go")
         p.line()
         p.finish()
-        inside(lab, "iptables", "-t", "mangle", "-F")
+        ours = re.search(rf"APPTAP_[0-9a-f]{{8}}_{chain}\b", ruleset(lab))[0] if chain else None
+        inside(lab, "iptables", "-t", "mangle", "-F", *filter(None, [ours]))
         end = time.monotonic() + 5
         while not any("somebody has removed" in line for line in started.talk):
             assert time.monotonic() < end, started.talk
