@@ -119,21 +119,24 @@ static const struct word *follow(const struct apptap_contest *c, uint32_t link)
 	return link && c->count - (link - 1) <= WORDS ? &c->words[(link - 1) % WORDS] : NULL;
 }
 
-/* Each word about the port, the latest first. */
-#define FOR_EACH_WORD(w, c, flow, left)                                                           \
-	for (int left = WALK_MAX, once = 1; once; once = 0)                                       \
-		for (const struct word *w = follow(c, (c)->latest[(flow)->lport]); w && left > 0; \
-		     w = follow(c, w->before), left--)
+/* The latest word about the port. */
+static const struct word *latest(const struct apptap_contest *c, const struct apptap_flow *flow)
+{
+	return follow(c, c->latest[flow->lport]);
+}
 
 /* The answer that this very packet raised. */
 static const struct word *own_word(const struct apptap_contest *c, const struct apptap_flow *flow,
 				   uint64_t rx_ns)
 {
 	uint32_t hash = apptap_flow_hash(flow, c->key);
+	int left = WALK_MAX;
 
-	FOR_EACH_WORD(w, c, flow, left)
-	if (!w->outgoing && w->flow == hash && w->pkt_ns >= rx_ns && w->pkt_ns <= rx_ns + STAMP_NS)
-		return w;
+	for (const struct word *w = latest(c, flow); w && left > 0;
+	     w = follow(c, w->before), left--)
+		if (!w->outgoing && w->flow == hash && w->pkt_ns >= rx_ns &&
+		    w->pkt_ns <= rx_ns + STAMP_NS)
+			return w;
 	return NULL;
 }
 
@@ -146,9 +149,11 @@ static bool lay_in_queue(const struct apptap_contest *c, const struct apptap_flo
 {
 	if (!own->ours || !own->queued)
 		return false;
-	FOR_EACH_WORD(w, c, flow, left)
-	if (w != own && !w->outgoing && w->pkt_ns >= own->pkt_ns && w->pkt_ns <= own->asked_ns)
-		return false;
+	for (const struct word *w = latest(c, flow); w && left > 0;
+	     w = follow(c, w->before), left--)
+		if (w != own && !w->outgoing && w->pkt_ns >= own->pkt_ns &&
+		    w->pkt_ns <= own->asked_ns)
+			return false;
 	return true;
 }
 
@@ -156,8 +161,10 @@ static bool lay_in_queue(const struct apptap_contest *c, const struct apptap_flo
 static bool had_it_before(const struct apptap_contest *c, const struct apptap_flow *flow,
 			  uint64_t cookie, uint64_t rx_ns, uint64_t end_ns)
 {
-	FOR_EACH_WORD(w, c, flow, left)
-	{
+	int left = WALK_MAX;
+
+	for (const struct word *w = latest(c, flow); w && left > 0;
+	     w = follow(c, w->before), left--) {
 		if (w->cookie == cookie && w->asked_ns <= rx_ns)
 			return true;
 		if (w->cookie && w->cookie != cookie && w->asked_ns <= end_ns &&
@@ -171,9 +178,12 @@ static bool had_it_before(const struct apptap_contest *c, const struct apptap_fl
 static bool cannot_have_it(const struct apptap_contest *c, const struct apptap_flow *flow,
 			   uint64_t cookie, uint64_t end_ns)
 {
-	FOR_EACH_WORD(w, c, flow, left)
-	if (w->cookie == cookie)
-		return w->ours || w->asked_ns > end_ns;
+	int left = WALK_MAX;
+
+	for (const struct word *w = latest(c, flow); w && left > 0;
+	     w = follow(c, w->before), left--)
+		if (w->cookie == cookie)
+			return w->ours || w->asked_ns > end_ns;
 	return false;
 }
 

@@ -10,7 +10,6 @@
 #include <linux/netfilter/nfnetlink_log.h>
 #include <linux/netlink.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -152,7 +151,7 @@ static void check_threshold(void)
 {
 	int nl = open_netfilter();
 
-	if (system("nft list ruleset >/dev/null 2>&1") != 0 || bind_group(nl, 32) < 0) {
+	if (access("/usr/sbin/nft", X_OK) < 0 || bind_group(nl, 32) < 0) {
 		tap_skip("a rule's threshold", "needs nft and nfnetlink_log");
 		return;
 	}
