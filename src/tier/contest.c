@@ -147,14 +147,19 @@ static const struct word *own_word(const struct apptap_contest *c, const struct 
 static bool lay_in_queue(const struct apptap_contest *c, const struct apptap_flow *flow,
 			 const struct word *own)
 {
-	if (!own->ours || !own->queued)
+	int near = 0, left = WALK_MAX;
+
+	if (!own->ours || !own->queued || own->pkt_ns <= c->skipped_ns)
 		return false;
 	for (const struct word *w = latest(c, flow); w && left > 0;
-	     w = follow(c, w->before), left--)
+	     w = follow(c, w->before), left--) {
+		near += w->pkt_ns + APPTAP_TRIGGER_WINDOW_NS >= own->pkt_ns &&
+			w->pkt_ns <= own->asked_ns;
 		if (w != own && !w->outgoing && w->pkt_ns >= own->pkt_ns &&
 		    w->pkt_ns <= own->asked_ns)
 			return false;
-	return true;
+	}
+	return near < APPTAP_TRIGGER_BUSY; /* else some may not have been asked about */
 }
 
 /* Had the socket @cookie the port before the packet came, and nobody else until @end_ns? */
