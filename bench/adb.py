@@ -13,6 +13,7 @@ import phone as phone_module  # noqa: E402
 import truth  # noqa: E402
 from test_adb_exact import PhoneLab  # noqa: E402
 
+TIERS = os.environ.get("BENCH_TIERS", "bpf,sockdiag,nflog").split(",")
 SIZE = int(float(os.environ.get("BENCH_GB", "2")) * 1e9)
 
 
@@ -20,10 +21,10 @@ def spread(values, unit):
     return f"{statistics.median(values):.2f} {unit} ({min(values):.2f}-{max(values):.2f})"
 
 
-def ready_and_stop(lab, *options):
+def ready_and_stop(lab, tier, *options):
     ready, stop = [], []
     for _ in range(ROUNDS + 2):
-        capture = lab.apptap(*options).wait_ready()
+        capture = lab.apptap(*options, tier=tier).wait_ready()
         ready.append(capture.ready_s)
         capture.stop()
         stop.append(capture.stop_s)
@@ -31,14 +32,14 @@ def ready_and_stop(lab, *options):
     return ready, stop
 
 
-def throughput(lab):
+def throughput(lab, tier):
     """MB/s of the capture file while the app downloads as fast as it can; what was lost on the way."""
     workload = lab_module.BY_NAME["bulk_down"]
     lo = 20000 + workload.slot * truth.SLOT
     app = lab.traffic("app", "bulk_down", f"uid={truth.APP_UID}", "count=1", f"size={SIZE}",
                       f"ports={lo}-{lo + 99}")
     app.line()
-    capture = lab.apptap(name="out.pcap").wait_ready()
+    capture = lab.apptap(name="out.pcap", tier=tier).wait_ready()
     start = time.monotonic()
     app.say("go")
     app.line(120)
@@ -57,15 +58,17 @@ def main():
         print(f"skipped: {reason}")
         return
     with PhoneLab() as lab:
-        ready, stop = ready_and_stop(lab)
-        print(f"ready, agent pushed      {spread(ready, 's')}")
-        print(f"end after Ctrl-C         {spread(stop, 's')}")
-        ready, _ = ready_and_stop(lab, "--keep-agent")
-        print(f"ready, agent kept there  {spread(ready[1:], 's')}")
-        for _ in range(ROUNDS):
-            rate, app, counters = throughput(lab)
-            print(f"end to end {rate:.0f} MB/s of a download at {app:.0f} MB/s; packets recorded "
-                  f"{counters['packets']}, lost in the kernel {counters['dropped_kernel']}")
+        for tier in TIERS:
+            ready, stop = ready_and_stop(lab, tier)
+            print(f"{tier}: ready, agent pushed      {spread(ready, 's')}")
+            print(f"{tier}: end after Ctrl-C         {spread(stop, 's')}")
+            ready, _ = ready_and_stop(lab, tier, "--keep-agent")
+            print(f"{tier}: ready, agent kept there  {spread(ready[1:], 's')}")
+            for _ in range(ROUNDS):
+                rate, app, counters = throughput(lab, tier)
+                print(f"{tier}: end to end {rate:.0f} MB/s of a download at {app:.0f} MB/s; packets "
+                      f"recorded {counters['packets']}, lost in the kernel {counters['dropped_kernel']}",
+                      flush=True)
 
 
 if __name__ == "__main__":

@@ -172,9 +172,9 @@ static int catch_signals(struct command *c, struct apptap_error *err)
 
 	sigemptyset(&set);
 	for (size_t i = 0; i < count; i++) {
-		/* nohup, and shells that start us in the background, mean it */
+		/* nohup means it; a script's background ignores SIGINT, and is sent it */
 		sigaction(signals[i], NULL, &old);
-		if (old.sa_handler != SIG_IGN)
+		if (signals[i] == SIGINT || signals[i] == SIGTERM || old.sa_handler != SIG_IGN)
 			sigaddset(&set, signals[i]);
 	}
 	sigprocmask(SIG_BLOCK, &set, NULL);

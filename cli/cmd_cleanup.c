@@ -15,6 +15,14 @@ static void take_event(void *arg, const struct apptap_wire_event *ev)
 		*out = ev->cleanup;
 }
 
+static void say_removed(const char *what, uint64_t count)
+{
+	if (count)
+		printf("%s: %" PRIu64 " removed\n", what, count);
+	else
+		printf("%s: none\n", what);
+}
+
 static void print(const struct apptap_event_cleanup *c)
 {
 	printf("agents without a host: ");
@@ -25,22 +33,17 @@ static void print(const struct apptap_event_cleanup *c)
 	printf(" (%" PRIu64 " processes looked at)\n", c->processes_checked);
 	if (c->agents_live)
 		printf("captures that run now: %" PRIu64 ", left alone\n", c->agents_live);
-	printf("cgroups of commands that have ended: ");
-	if (c->cgroups_removed)
-		printf("%" PRIu64 " removed\n", c->cgroups_removed);
-	else
-		printf("none\n");
-	printf("files of earlier captures: ");
-	if (c->files_removed)
-		printf("%" PRIu64 " removed\n", c->files_removed);
-	else
-		printf("none\n");
+	say_removed("cgroups of commands that have ended", c->cgroups_removed);
+	say_removed("files of earlier captures", c->files_removed);
+	for (uint32_t i = 0; i < c->left_count; i++)
+		printf("left: %s, a capture of %" PRIu64 " bytes that was not fetched, %" PRIu64
+		       " minutes old; fetch it, or remove it\n",
+		       c->left[i].path, c->left[i].bytes, c->left[i].age_s / 60);
+	if (c->captures_left > c->left_count)
+		printf("left: %" PRIu64 " more of that kind\n", c->captures_left - c->left_count);
 	/* All else that a tier has in the kernel goes with its process. */
-	printf("chains of iptables: ");
-	if (c->chains_removed)
-		printf("%" PRIu64 " removed\n", c->chains_removed);
-	else
-		printf("none\n");
+	say_removed("chains of iptables", c->chains_removed);
+	say_removed("filters of tc", c->filters_removed);
 }
 
 int apptap_cmd_cleanup(struct apptap_options *o, struct apptap_error *err)

@@ -34,27 +34,45 @@ static int put(json_t *object, FILE *to)
 	return 0;
 }
 
+/* What somebody has named a program: cleaned, no more than these two need an escape. */
+static const char *command_of(const struct apptap_conn_record *c, char *buf, size_t size)
+{
+	char clean[sizeof(c->comm)];
+	size_t at = 0;
+
+	apptap_text_clean(clean, sizeof(clean), c->comm);
+	for (const char *p = clean; *p && at + 3 < size; p++) {
+		if (*p == '"' || *p == '\\')
+			buf[at++] = '\\';
+		buf[at++] = *p;
+	}
+	buf[at] = '\0';
+	return buf;
+}
+
 /*
  * Written without building objects: ten thousand of them take jansson 200 ms, which who has just
- * asked for the end would wait for. Nothing in it needs escaping.
+ * asked for the end would wait for. Nothing in it but the command needs escaping.
  */
 static void put_connection(const struct apptap_conn_record *c, FILE *to)
 {
-	char proto[16], local[80], remote[80], uid[16] = "null";
+	char proto[16], local[80], remote[80], uid[16] = "null", pid[16] = "null", command[40];
 
 	if (c->uid != APPTAP_UID_NONE)
 		snprintf(uid, sizeof(uid), "%" PRIu32, c->uid);
+	if (c->pid)
+		snprintf(pid, sizeof(pid), "%" PRIu32, c->pid);
 	fprintf(to,
 		"{\"protocol\":\"%s\",\"local\":\"%s\",\"remote\":\"%s\",\"uid\":%s,"
-		"\"syn\":%s,\"fin\":%s,\"rst\":%s,\"packets_out\":%" PRIu64
+		"\"pid\":%s,\"command\":\"%s\",\"syn\":%s,\"fin\":%s,\"rst\":%s,\"packets_out\":%" PRIu64
 		",\"packets_in\":%" PRIu64 ",\"bytes_out\":%" PRIu64 ",\"bytes_in\":%" PRIu64
 		",\"first_ns\":%" PRIu64 ",\"last_ns\":%" PRIu64 "}",
 		apptap_conn_proto(c, proto, sizeof(proto)),
 		apptap_conn_address(c, true, local, sizeof(local)),
-		apptap_conn_address(c, false, remote, sizeof(remote)), uid,
-		c->tcp_flags & 1 ? "true" : "false", c->tcp_flags & 2 ? "true" : "false",
-		c->tcp_flags & 4 ? "true" : "false", c->packets_out, c->packets_in, c->bytes_out,
-		c->bytes_in, c->first_ns, c->last_ns);
+		apptap_conn_address(c, false, remote, sizeof(remote)), uid, pid,
+		command_of(c, command, sizeof(command)), c->tcp_flags & 1 ? "true" : "false",
+		c->tcp_flags & 2 ? "true" : "false", c->tcp_flags & 4 ? "true" : "false",
+		c->packets_out, c->packets_in, c->bytes_out, c->bytes_in, c->first_ns, c->last_ns);
 }
 
 static json_t *counters(const struct apptap_wire_counters *c)
@@ -175,11 +193,20 @@ int apptap_jsonout_probe(const struct apptap_event_probe *p, FILE *to)
 
 int apptap_jsonout_cleanup(const struct apptap_event_cleanup *c, FILE *to)
 {
-	return put(json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o}", "apptap", APPTAP_VERSION,
-			     "chains_removed", number(c->chains_removed), "processes_checked",
-			     number(c->processes_checked), "agents_ended", number(c->agents_ended),
-			     "agents_live", number(c->agents_live), "cgroups_removed",
-			     number(c->cgroups_removed), "files_removed", number(c->files_removed)),
+	json_t *left = json_array();
+
+	for (uint32_t i = 0; i < c->left_count; i++)
+		json_array_append_new(left,
+				      json_pack("{s:o,s:o,s:o}", "path", text(c->left[i].path),
+						"bytes", number(c->left[i].bytes), "age_s",
+						number(c->left[i].age_s)));
+	return put(json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "apptap", APPTAP_VERSION,
+			     "captures_left", left, "chains_removed", number(c->chains_removed),
+			     "processes_checked", number(c->processes_checked), "agents_ended",
+			     number(c->agents_ended), "agents_live", number(c->agents_live),
+			     "cgroups_removed", number(c->cgroups_removed), "files_removed",
+			     number(c->files_removed), "filters_removed",
+			     number(c->filters_removed)),
 		   to);
 }
 

@@ -56,8 +56,8 @@ int main(int argc, char **argv)
 	int code;
 
 	ensure_standard_descriptors();
-	if (argc == 5 && strcmp(argv[1], "--guardian") == 0)
-		return apptap_guardian_main(argv[2], argv[3], argv[4]);
+	if (argc > 2 && strcmp(argv[1], "--guardian") == 0)
+		return apptap_guardian_main(argc - 2, argv + 2);
 	signal(SIGPIPE, SIG_IGN);
 	if (apptap_options_parse(&options, argc, argv, &err) < 0)
 		code = APPTAP_EXIT_USAGE;

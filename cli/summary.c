@@ -7,6 +7,7 @@
 #include "host/output.h"
 #include "result.h"
 #include "terminal.h"
+#include "wire/text.h"
 
 #define LISTED 20
 
@@ -76,10 +77,23 @@ void apptap_summary_sort(struct apptap_outcome *o)
 		qsort(o->conns, o->conn_count, sizeof(*o->conns), larger_first);
 }
 
+/* "curl/4711"; "" where it is not known. */
+static const char *process_of(const struct apptap_conn_record *c, char *buf, size_t size)
+{
+	char clean[sizeof(c->comm)];
+
+	buf[0] = '\0';
+	if (c->pid)
+		snprintf(buf, size, "  %s/%" PRIu32,
+			 apptap_text_clean(clean, sizeof(clean), c->comm), c->pid);
+	return buf;
+}
+
 static void print_table(const struct apptap_result *r)
 {
+	bool any_process = false;
 	size_t listed = MIN(r->outcome->conn_count, (size_t)LISTED);
-	char local[80], remote[80], proto[16], in[32], out[32], packets[32];
+	char local[80], remote[80], proto[16], in[32], out[32], packets[32], process[40];
 	int lw = 5, rw = 6;
 
 	if (!listed)
@@ -89,14 +103,16 @@ static void print_table(const struct apptap_result *r)
 							     sizeof(local))));
 		rw = MAX(rw, (int)strlen(apptap_conn_address(&r->outcome->conns[i], false, remote,
 							     sizeof(remote))));
+		any_process |= r->outcome->conns[i].pid != 0;
 	}
-	apptap_terminal_line("  %-7s %-*s %-*s %8s %8s %9s %8s", "", lw, "local", rw, "remote",
-			     "sent", "received", "packets", "seconds");
+	apptap_terminal_line("  %-7s %-*s %-*s %8s %8s %9s %8s%s", "", lw, "local", rw, "remote",
+			     "sent", "received", "packets", "seconds",
+			     any_process ? "  process" : "");
 	for (size_t i = 0; i < listed; i++) {
 		const struct apptap_conn_record *c = &r->outcome->conns[i];
 		uint64_t ns = c->last_ns > c->first_ns ? c->last_ns - c->first_ns : 0;
 
-		apptap_terminal_line("  %-7s %-*s %-*s %8s %8s %9s %8.3f",
+		apptap_terminal_line("  %-7s %-*s %-*s %8s %8s %9s %8.3f%s",
 				     apptap_conn_proto(c, proto, sizeof(proto)), lw,
 				     apptap_conn_address(c, true, local, sizeof(local)), rw,
 				     apptap_conn_address(c, false, remote, sizeof(remote)),
@@ -104,7 +120,7 @@ static void print_table(const struct apptap_result *r)
 				     apptap_terminal_size(c->bytes_in, in, sizeof(in)),
 				     apptap_terminal_count(c->packets_in + c->packets_out, packets,
 							   sizeof(packets)),
-				     (double)ns / 1e9);
+				     (double)ns / 1e9, process_of(c, process, sizeof(process)));
 	}
 	if (r->outcome->done.counters.connections > listed)
 		apptap_terminal_line(

@@ -2,10 +2,12 @@
 # agents.sh - the program for other machines: static, one for each ABI; run by ./dev agents
 #
 #   packaging/agents.sh OUT [ABI..]     OUT/apptap-ABI for arm64-v8a armeabi-v7a x86_64 x86
-#   packaging/agents.sh OUT test ABI    the unit tests of what differs between processors
+#   packaging/agents.sh OUT test ABI    the unit tests of what differs between processors, and the
+#                                       library's ABI where words have 32 bits
 #
-# How it works: Debian's cross compilers and their C library, and the static jansson of the same
-# Debian release for that architecture, unpacked beside the build: nothing foreign is installed.
+# How it works: Debian's cross compilers and their C library, and the static jansson, libbpf, libelf
+# and zlib of the same Debian release for that architecture, unpacked beside the build: nothing
+# foreign is installed.
 # Each ABI has a Meson folder of its own, OUT/ABI, so that only what has changed is built again.
 # shellcheck disable=SC2086,SC2100 # lists of options are split on purpose; aarch64-linux is no sum
 set -eu
@@ -15,7 +17,7 @@ shift
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-meson_options='-Dstatic=true -Dbpf=disabled -Dbuildtype=minsize -Dtests=enabled'
+meson_options='-Dstatic=true -Dbpf=enabled -Dbuildtype=minsize -Dtests=enabled'
 
 # abi_of ABI: sets triple (of the compiler), debian (its name for the architecture), and what Meson
 # wants to know
@@ -43,14 +45,15 @@ abi_of() {
 
 # fetch DIR: the static libraries of architecture $debian, unpacked in DIR
 fetch() {
-	[ -e "$1/done" ] && return 0
+	[ -e "$1/done" ] && [ -z "$(find "$repo/packaging/agents.sh" -newer "$1/done")" ] && return 0
 	rm -rf "$1"
 	mkdir -p "$1/lists/partial" "$1/debs"
 	options="-oAPT::Architecture=$debian -oAPT::Architectures::=$debian
 		-oDir::State::Lists=$1/lists -oDir::State::status=/dev/null -oDir::Cache::pkgcache=
 		-oDir::Cache::srcpkgcache= -oAPT::Sandbox::User=root"
 	apt-get $options -qq update || : # of several indices one may fail, and not be needed
-	(cd "$1/debs" && apt-get $options -qq download libjansson-dev libcmocka-dev libcmocka0)
+	(cd "$1/debs" && apt-get $options -qq download libjansson-dev libcmocka-dev libcmocka0 \
+		libbpf-dev libelf-dev zlib1g-dev)
 	for deb in "$1"/debs/*.deb; do
 		dpkg -x "$deb" "$1/root"
 	done
@@ -97,13 +100,18 @@ build() {
 
 # What depends on the width of a word, on its order, or on a C library without NSS.
 run_tests() {
+	dir=$out/$1
+	abi_of "$1"
 	tests='wire dissect flow conn pcapng sink procnet android owners'
 	targets=
 	for t in $tests; do
 		targets="$targets tests/unit/test_$t"
 	done
-	ninja -C "$out/$1/build" $targets
-	meson test -C "$out/$1/build" --no-rebuild --print-errorlogs --timeout-multiplier 4 $tests
+	ninja -C "$dir/build" $targets tests/api/api-abi
+	# What the header lays out where words have 32 bits: as it was promised.
+	$qemu -L "/usr/$triple" "$dir/build/tests/api/api-abi" >"$dir/abi.txt"
+	diff "$repo/tests/api/abi-$1.txt" "$dir/abi.txt"
+	meson test -C "$dir/build" --no-rebuild --print-errorlogs --timeout-multiplier 4 $tests
 }
 
 if [ "${1:-}" = test ]; then

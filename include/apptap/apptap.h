@@ -461,6 +461,7 @@ APPTAP_API void apptap_tier_list_free(struct apptap_tier_list *list);
  * @files_removed: Agents' programs, and captures that were never fetched
  * @chains_removed: iptables' chains of captures that nobody looks after
  * @cgroups_removed: cgroups of commands that have ended
+ * @filters_removed: tc's filters of captures that nobody looks after
  */
 struct apptap_cleaned {
 	size_t size;
@@ -470,6 +471,7 @@ struct apptap_cleaned {
 	uint64_t files_removed;
 	uint64_t chains_removed;
 	uint64_t cgroups_removed;
+	uint64_t filters_removed;
 };
 
 /**

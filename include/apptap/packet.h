@@ -87,6 +87,7 @@ enum apptap_direction { APPTAP_IN = 1, APPTAP_OUT = 2 };
  * @local_port:	The app's port; 0 for protocols without. An ICMP echo's identifier is in both
  * @remote_port: The other end's
  * @uid:	Owner; APPTAP_UID_NONE where it is not known
+ * @pid:	The process that made the socket, or accepted it; 0 where the tier does not know it
  * @local:	The app's address, network order; IPv4 in the first four bytes
  * @remote:	The other end's
  * @first_ns:	Time of the first packet
@@ -96,6 +97,7 @@ enum apptap_direction { APPTAP_IN = 1, APPTAP_OUT = 2 };
  * @local_text, @remote_text:	The addresses in words: "192.0.2.1", "2001:db8::1"
  * @community_id: Community ID v1 with seed 0, "1:LQU9qZlK+B5F3KDmev6m5PMibrg="; "" for ICMP other
  *		than echo, whose kind is not kept
+ * @command:	The command of @pid when it did; "" where it is not known
  */
 struct apptap_connection {
 	uint8_t family;
@@ -105,7 +107,7 @@ struct apptap_connection {
 	uint16_t local_port;
 	uint16_t remote_port;
 	uint32_t uid;
-	uint32_t zero2;
+	uint32_t pid;
 	uint8_t local[16];
 	uint8_t remote[16];
 	uint64_t first_ns;
@@ -117,7 +119,8 @@ struct apptap_connection {
 	char local_text[48];
 	char remote_text[48];
 	char community_id[32];
-	uint64_t reserved[4];
+	char command[16];
+	uint64_t reserved[2];
 };
 
 enum apptap_tcp_seen { APPTAP_SEEN_SYN = 1, APPTAP_SEEN_FIN = 2, APPTAP_SEEN_RST = 4 };

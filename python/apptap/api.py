@@ -10,7 +10,7 @@ import queue
 import threading
 import warnings as python_warnings
 import weakref
-from typing import Any, AsyncIterator, Callable, Iterator, NamedTuple, Optional, Union
+from typing import (Any, AsyncIterator, Callable, Generic, Iterator, NamedTuple, Optional, TypeVar)
 
 from apptap import errors, native
 from apptap.constants import DEFAULT_NFLOG_GROUP
@@ -24,6 +24,7 @@ from apptap.targets import Breadth, Target, Tier
 
 WAIT_MS = 200  # how long a call into the library may keep Ctrl-C waiting
 END = object()
+T = TypeVar("T")
 _inside = threading.local()
 
 
@@ -53,6 +54,7 @@ class Cleaned(NamedTuple):
     files_removed: int
     chains_removed: int = 0
     cgroups_removed: int = 0
+    filters_removed: int = 0
 
 
 def _encode(value: Optional[str]) -> Optional[bytes]:
@@ -104,25 +106,25 @@ def _whose(target: Target, tier: Tier) -> dict[str, Any]:
                 for value in [getattr(target, name)] if value)
 
 
-class _Live:
+class _Live(Generic[T]):
     """An iterator, in a `for` or an `async for`, over what a session delivers."""
 
     def __init__(self, get: Callable[[], Any]) -> None:
         self._get = get
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[T]:
         return self
 
-    def __next__(self) -> Any:
+    def __next__(self) -> T:
         item = self._get()
         if item is END:
             raise StopIteration
         return item
 
-    def __aiter__(self) -> AsyncIterator[Any]:
+    def __aiter__(self) -> AsyncIterator[T]:
         return self
 
-    async def __anext__(self) -> Any:
+    async def __anext__(self) -> T:
         item = await asyncio.get_running_loop().run_in_executor(None, self._get)
         if item is END:
             raise StopAsyncIteration
@@ -266,7 +268,7 @@ class CaptureSession:
     def __enter__(self) -> CaptureSession:
         return self
 
-    def __exit__(self, kind: Any, value: Any, traceback: Any) -> bool:
+    def __exit__(self, kind: Any, value: Any, traceback: Any) -> None:
         try:
             if self._started:
                 self.stop()
@@ -275,7 +277,6 @@ class CaptureSession:
                 raise
         finally:
             self.teardown()
-        return False
 
     async def __aenter__(self) -> CaptureSession:
         """Unlike `with`, `async with` starts the capture: start() would hold the loop up."""
@@ -283,8 +284,8 @@ class CaptureSession:
             await asyncio.get_running_loop().run_in_executor(None, self.start)
         return self
 
-    async def __aexit__(self, kind: Any, value: Any, traceback: Any) -> bool:
-        return await asyncio.get_running_loop().run_in_executor(
+    async def __aexit__(self, kind: Any, value: Any, traceback: Any) -> None:
+        await asyncio.get_running_loop().run_in_executor(
             None, self.__exit__, kind, value, traceback)
 
     def __del__(self) -> None:
@@ -292,19 +293,19 @@ class CaptureSession:
 
     # --- what passes while it runs
 
-    def packet_batches(self) -> _Live:
+    def packet_batches(self) -> _Live[list[Packet]]:
         """Lists of packets, as they come, until the capture is over and all were read."""
         if not self._wants_packets:
             raise RuntimeError("make the CaptureSession with packets=True")
         return _Live(self._read)
 
-    def packets(self) -> _Live:
+    def packets(self) -> _Live[Packet]:
         """Packets one by one; packet_batches() is faster."""
         if not self._wants_packets:
             raise RuntimeError("make the CaptureSession with packets=True")
         return _Live(self._read_one)
 
-    def connections(self) -> _Live:
+    def connections(self) -> _Live[ConnectionEvent]:
         """A ConnectionEvent for each connection that begins or ends, until the capture is over."""
         if self._news is None:
             raise RuntimeError("make the CaptureSession with connections=True")
@@ -319,7 +320,7 @@ class CaptureSession:
             if count == -errno.ENODATA:
                 return END
             if native.check(count, err):
-                return native.packets(found.value, count, self._names)
+                return native.packets(found.value or 0, count, self._names)
         return END
 
     def _read_one(self) -> Any:
@@ -388,7 +389,7 @@ class CaptureSession:
             values["event"] = native.EVENT_FN(_event_taker(weakref.ref(self), self._mark))
             self._keep.append(values["event"])
         if self.tcpdump_path is not None:
-            python_warnings.warn(_TCPDUMP, DeprecationWarning, stacklevel=4)
+            python_warnings.warn(_TCPDUMP, UserWarning, stacklevel=3)
         return native.Options(**values)
 
     def _result(self, raw: native.Result) -> CaptureResult:

@@ -8,7 +8,7 @@ import subprocess
 from typing import Any, Callable
 
 from apptap import native
-from apptap.executors.base import Executor
+from apptap.executors.base import CmdResult, Executor
 
 
 class Link:
@@ -43,7 +43,7 @@ class Link:
 
     @staticmethod
     def _argv(argv: Any) -> list[str]:
-        args = []
+        args: list[str] = []
         while argv[len(args)] is not None:
             args.append(argv[len(args)].decode("utf-8", "surrogateescape"))
         return args
@@ -54,9 +54,23 @@ class Link:
             return b""
         return value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogateescape")
 
+    @staticmethod
+    def _ended(done: Any, timeout: float) -> Any:
+        """What shell() came to; it may have returned a process that still runs."""
+        if isinstance(done, subprocess.Popen):
+            try:
+                out, said = done.communicate(timeout=timeout)
+            except subprocess.TimeoutExpired:
+                done.kill()
+                done.communicate()
+                raise
+            return CmdResult(done.returncode, out, said)
+        return done
+
     def _run(self, _arg: Any, argv: Any, timeout_ms: int, answer: Any, err: Any) -> int:
         def do() -> int:
-            done = self.executor.shell(*self._argv(argv), timeout=timeout_ms / 1000)
+            done = self._ended(self.executor.shell(*self._argv(argv), timeout=timeout_ms / 1000),
+                               timeout_ms / 1000)
             out, said = self._bytes(done.stdout), self._bytes(done.stderr).strip()
             library = native.library()
             library.apptap_answer_output(answer, out, len(out))

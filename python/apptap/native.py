@@ -36,11 +36,11 @@ class CConnection(c.Structure):
     _fields_ = [
         ("family", c.c_uint8), ("protocol", c.c_uint8), ("tcp_flags", c.c_uint8),
         ("zero", c.c_uint8), ("local_port", c.c_uint16), ("remote_port", c.c_uint16),
-        ("uid", c.c_uint32), ("zero2", c.c_uint32), ("local", c.c_uint8 * 16),
+        ("uid", c.c_uint32), ("pid", c.c_uint32), ("local", c.c_uint8 * 16),
         ("remote", c.c_uint8 * 16), ("first_ns", c.c_uint64), ("last_ns", c.c_uint64),
         ("packets_out", c.c_uint64), ("packets_in", c.c_uint64), ("bytes_out", c.c_uint64),
         ("bytes_in", c.c_uint64), ("local_text", c.c_char * 48), ("remote_text", c.c_char * 48),
-        ("community_id", c.c_char * 32), ("reserved", c.c_uint64 * 4),
+        ("community_id", c.c_char * 32), ("command", c.c_char * 16), ("reserved", c.c_uint64 * 2),
     ]
 
 
@@ -147,6 +147,7 @@ class Cleaned(c.Structure):
         ("size", c.c_size_t), ("processes_checked", c.c_uint64), ("agents_ended", c.c_uint64),
         ("agents_live", c.c_uint64), ("files_removed", c.c_uint64),
         ("chains_removed", c.c_uint64), ("cgroups_removed", c.c_uint64),
+        ("filters_removed", c.c_uint64),
     ]
 
 
@@ -225,7 +226,7 @@ def connection(raw: CConnection) -> Connection:
         packets_out=raw.packets_out, packets_in=raw.packets_in,
         bytes_out=raw.bytes_out, bytes_in=raw.bytes_in,
         syn=bool(raw.tcp_flags & 1), fin=bool(raw.tcp_flags & 2), rst=bool(raw.tcp_flags & 4),
-        community_id=text(raw.community_id))
+        community_id=text(raw.community_id), pid=raw.pid or None, command=text(raw.command))
 
 
 class Names(dict):

@@ -15,6 +15,7 @@ class Connection:
 
     `laddr` and `lport` are the app's end. `first_ns` and `last_ns` are times of the target's clock;
     bytes count from the network header on. `community_id` is version 1, seed 0.
+    `pid` and `command` are of the process that made the socket; None and "" where the tier knows neither.
     """
 
     protocol: str
@@ -34,8 +35,10 @@ class Connection:
     fin: bool = field(default=False, compare=False)
     rst: bool = field(default=False, compare=False)
     community_id: str = field(default="", compare=False)
+    pid: Optional[int] = field(default=None, compare=False)
+    command: str = field(default="", compare=False)
 
-    def key(self) -> tuple:
+    def key(self) -> tuple[str, int, tuple[str, int], tuple[str, int]]:
         """The same from both ends."""
         low, high = sorted(((self.laddr, self.lport), (self.raddr, self.rport)))
         return (self.protocol, self.family, low, high)
@@ -107,14 +110,14 @@ class CaptureResult:
     """
 
     tier: Tier
-    uids: frozenset = frozenset()
-    connections: tuple = ()
+    uids: frozenset[int] = frozenset()
+    connections: tuple[Connection, ...] = ()
     pcap_path: Optional[str] = None
     linktype: Optional[int] = None
-    warnings: list = field(default_factory=list)
-    reasons: dict = field(default_factory=dict)
-    cgroups: dict = field(default_factory=dict)
-    processes: dict = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    reasons: dict[int, str] = field(default_factory=dict)
+    cgroups: dict[str, str] = field(default_factory=dict)
+    processes: dict[int, str] = field(default_factory=dict)
     clock_ahead_ns: Optional[int] = None
     command_status: Optional[int] = None
     counters: Counters = Counters()

@@ -15,6 +15,7 @@
 #include "agent/cleanup.h"
 #include "agent/list.h"
 #include "agent/report.h"
+#include "agent/watchdog.h"
 #include "scope/android.h"
 #include "tier/tier.h"
 #include "wire/frame.h"
@@ -126,14 +127,20 @@ static ssize_t read_stdin(struct agent *a, void *buf, size_t room)
 static int start(struct agent *a, const struct apptap_start *cmd, enum apptap_failure *failure,
 		 struct apptap_error *err)
 {
+	int r;
+
 	*failure = APPTAP_FAILURE_OTHER;
 	if (a->capture)
 		return apptap_error_say(err, EALREADY, "the agent captures already");
 	if (!cmd->stream && !cmd->no_file && a->file_fd < 0)
 		return apptap_error_say(err, EBADF, "the output's descriptor did not arrive");
-	return apptap_capture_start(&a->capture, cmd, a->host_pid,
-				    cmd->stream || cmd->no_file ? -1 : apptap_steal_fd(&a->file_fd),
-				    a->wire_fd, failure, err);
+	r = apptap_capture_start(&a->capture, cmd, a->host_pid,
+				 cmd->stream || cmd->no_file ? -1 : apptap_steal_fd(&a->file_fd),
+				 a->wire_fd, failure, err);
+	/* Now: a thread started earlier would keep the rights that the others have dropped. */
+	if (r >= 0 && cmd->silence_ms)
+		r = apptap_watchdog_start(STDIN_FILENO, a->wire_fd, cmd->silence_ms, err);
+	return r;
 }
 
 /* "Android 14 (API 34), Linux 6.1.75 aarch64" */
@@ -220,6 +227,8 @@ static void run_command(struct agent *a, const struct apptap_command *cmd)
 	case APPTAP_COMMAND_CLOCK:
 		tell_time(a);
 		break;
+	case APPTAP_COMMAND_BEAT:
+		break;
 	case APPTAP_COMMAND_CLEANUP:
 		r = clean_up(a, &err);
 		a->over = true;
@@ -268,6 +277,7 @@ static int read_commands(struct agent *a, struct apptap_error *err)
 		return apptap_error_set(err, (int)-n, "reading the host's commands");
 	if (n == 0)
 		a->over = true; /* the host is gone */
+	apptap_watchdog_heard((size_t)n);
 	apptap_frame_reader_fill(a->reader, (size_t)n);
 	while (!a->over && (r = apptap_frame_reader_next(a->reader, &frame, err)) > 0) {
 		r = take_frame(a, &frame, err);

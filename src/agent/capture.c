@@ -84,6 +84,8 @@ static int take_packet(struct apptap_consumer *consumer, const struct apptap_pac
 	apptap_dissect((struct apptap_view){ pkt->data, pkt->len }, pkt->protocol, &d);
 	apptap_conn_table_packet(c->conns, &d, pkt->pkttype == PACKET_OUTGOING, pkt->wire_len,
 				 pkt->ts_ns, pkt->uid, &conn);
+	if (conn && pkt->pid)
+		apptap_conn_table_name(c->conns, conn, pkt->pid, pkt->comm);
 	if (c->live)
 		r = apptap_live_packet(c->live, pkt, conn, err);
 	if (r >= 0 && c->sink)

@@ -5,16 +5,21 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "agent/command.h"
 #include "agent/spool.h"
 #include "scope/cgroup.h"
+#include "tier/clsact_end.h"
 #include "tier/ipt.h"
+
+#define FRESH_S 86400 /* a capture that was not fetched is left alone for a day */
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434 /* one number on every architecture but alpha, like the next */
@@ -130,35 +135,61 @@ static bool has_host(pid_t pid, const char *own_exe)
 	return strcmp(exe, own_exe) == 0 || is_our_name(exe) || strncmp(exe, "magisk", 6) == 0;
 }
 
+/* A capture that a host was not able to fetch, whether in a file of its own or in a spool: while it
+ * is fresh, it is for the user to say that it may go. */
+static bool is_wanted(int folder_fd, const char *folder, const char *name,
+		      struct apptap_event_cleanup *out)
+{
+	bool in_spool = strncmp(name, "spool-", strlen("spool-")) == 0;
+	char path[NAME_MAX + sizeof("/" APPTAP_SPOOL_CAPTURE)];
+	time_t now = time(NULL);
+	struct stat st;
+
+	if (!in_spool && strncmp(name, ".apptap-capture-", strlen(".apptap-capture-")) != 0)
+		return false;
+	snprintf(path, sizeof(path), "%s%s", name, in_spool ? "/" APPTAP_SPOOL_CAPTURE : "");
+	if (fstatat(folder_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+	    !st.st_size || now - st.st_mtime > FRESH_S)
+		return false;
+	if (out->left_count < APPTAP_WIRE_LEFT_MAX) {
+		struct apptap_wire_left *left = &out->left[out->left_count++];
+
+		snprintf(left->path, sizeof(left->path), "%s/%s", folder, path);
+		left->bytes = (uint64_t)st.st_size;
+		left->age_s = (uint64_t)MAX(now - st.st_mtime, (time_t)0);
+	}
+	out->captures_left++;
+	return true;
+}
+
 /* Removes in the folder @path what begins with @prefix and belongs to root, or to the shell that
- * pushed it. Return: how many. */
-static uint64_t remove_files(const char *path, const char *prefix)
+ * pushed it. */
+static void remove_files(const char *path, const char *prefix, struct apptap_event_cleanup *out)
 {
 	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	uint64_t count = 0;
 	struct dirent *entry;
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
 	if (!dir)
-		return 0;
+		return;
 	apptap_steal_fd(&fd); /* closedir() closes it */
 	while ((entry = readdir(dir)))
 		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
+		    !is_wanted(dirfd(dir), path, entry->d_name, out) &&
 		    (unlinkat(dirfd(dir), entry->d_name, 0) == 0 ||
 		     apptap_spool_remove(dirfd(dir), entry->d_name)))
-			count++;
+			out->files_removed++;
 	closedir(dir);
-	return count;
 }
 
 /* The folders in which a host puts agents (host/executor_remote.c), and where it drops them. */
-static uint64_t remove_all_files(void)
+static void remove_all_files(struct apptap_event_cleanup *out)
 {
 	static const char *const homes[] = { "/data/local", "/data/adb", "/var/lib", "/root",
 					     "/tmp" };
-	uint64_t count =
-		remove_files("/data/local/tmp", ".apptap-") + remove_files("/tmp", ".apptap-");
 
+	remove_files("/data/local/tmp", ".apptap-", out);
+	remove_files("/tmp", ".apptap-", out);
 	for (size_t i = 0; i < ARRAY_SIZE(homes); i++) {
 		char path[64];
 		struct stat st;
@@ -166,11 +197,11 @@ static uint64_t remove_all_files(void)
 		snprintf(path, sizeof(path), "%s/.apptap", homes[i]);
 		if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode) || st.st_uid != geteuid())
 			continue;
-		count += remove_files(path, "apptap-") + remove_files(path, "new-") +
-			 remove_files(path, "spool-");
+		remove_files(path, "apptap-", out);
+		remove_files(path, "new-", out);
+		remove_files(path, "spool-", out);
 		rmdir(path); /* fails while a capture uses it */
 	}
-	return count;
 }
 
 struct leftovers {
@@ -213,7 +244,7 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 	char own_exe[256];
 	struct dirent *entry;
 	DIR *proc;
-	int chains;
+	int found;
 
 	memset(out, 0, sizeof(*out));
 	if (!read_exe(getpid(), own_exe, sizeof(own_exe)))
@@ -238,9 +269,10 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 	out->cgroups_removed = remove_cgroups(own_exe);
 	if (geteuid() != 0)
 		return 0;
-	out->files_removed = remove_all_files();
-	chains = apptap_ipt_heal(NULL);
-	if (chains > 0)
-		out->chains_removed = (uint64_t)chains;
+	remove_all_files(out);
+	found = apptap_ipt_heal(NULL);
+	out->chains_removed = (uint64_t)MAX(found, 0);
+	found = apptap_clsact_heal(NULL);
+	out->filters_removed = (uint64_t)MAX(found, 0);
 	return 0;
 }

@@ -86,14 +86,8 @@ static uid_t caller(void)
 static ssize_t read_in(int dir, const char *name, uint8_t *buf, size_t size)
 {
 	auto_close int fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
-	size_t len = 0;
-	ssize_t n;
 
-	if (fd < 0)
-		return -errno;
-	while (len < size && (n = read(fd, buf + len, size - len)) > 0)
-		len += (size_t)n;
-	return (ssize_t)len;
+	return fd < 0 ? -errno : apptap_read_full(fd, buf, size);
 }
 
 /* The cgroup of the process behind @dir, without its leading slash; "." is the root. */

@@ -68,6 +68,7 @@ void apptap_live_record(const struct apptap_conn *conn, struct apptap_conn_recor
 		.ip = conn->flow.family == AF_INET ? 4 : 6,
 		.tcp_flags = conn->tcp_flags,
 		.uid = conn->uid,
+		.pid = (uint32_t)conn->pid,
 		.first_ns = conn->first_ns,
 		.last_ns = conn->last_ns,
 		.packets_out = conn->packets_out,
@@ -77,6 +78,7 @@ void apptap_live_record(const struct apptap_conn *conn, struct apptap_conn_recor
 	};
 	memcpy(out->laddr, conn->flow.laddr.b, 16);
 	memcpy(out->raddr, conn->flow.raddr.b, 16);
+	memcpy(out->comm, conn->comm, sizeof(out->comm));
 }
 
 static int send_connections(struct apptap_live *l, struct connections *c, uint16_t flag,

@@ -7,13 +7,15 @@
 /*
  * How it works. A transport that can only run commands and copy files has no byte streams. So the
  * agent runs by itself, in a folder of root's: the host's frames are appended to its file "in", the
- * agent's go to "out", the capture to "capture". The host runs this program again for each exchange
+ * agent's go to "out", the capture to "capture". For each exchange the host runs this program
+ * again, as apptap --agent-spool FOLDER, and one of
  *
- *	apptap --agent-spool FOLDER serve              makes FOLDER, starts the agent, returns
- *	apptap --agent-spool FOLDER io OFFSET HEX      appends to in; prints what out has from
- *OFFSET on apptap --agent-spool FOLDER give FILE          copies capture into FILE, which is there
- *already apptap --agent-spool FOLDER end FILE [once]    removes FILE, all of it, and this program's
- *file
+ *	serve			makes FOLDER, starts the agent, returns
+ *	io OFFSET HEX		appends to in; prints out from OFFSET on. What is before that is
+ *				given back: out never has more than 8 MiB that the host has not
+ *	give FILE		copies capture into FILE, which is there already
+ *	end FILE [once]		removes FILE (-: none), all of FOLDER, and this program's file
+ *	keep FILE [once]	the same, but capture stays
  *
  * and an agent that hears of no exchange for APPTAP_SPOOL_SILENCE_MS takes its host for dead: it
  * ends, and removes the folder.
@@ -25,5 +27,7 @@ int apptap_spool_main(char *const *args);
 
 /* Removes the spool @name in @folder_fd, unless an agent is at work in it. true: it is gone. */
 bool apptap_spool_remove(int folder_fd, const char *name);
+
+#define APPTAP_SPOOL_CAPTURE "capture"
 
 #endif

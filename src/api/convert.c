@@ -8,6 +8,7 @@
 #include <netinet/ip_icmp.h>
 
 #include "api/community_id.h"
+#include "wire/text.h"
 
 #define MAPPED_PREFIX_BYTES 12 /* of an IPv4 address that is kept as IPv6 */
 
@@ -63,6 +64,7 @@ void apptap_convert_connection(const struct apptap_conn_record *in, struct appta
 		.local_port = in->lport,
 		.remote_port = in->rport,
 		.uid = in->uid,
+		.pid = in->pid,
 		.first_ns = in->first_ns,
 		.last_ns = in->last_ns,
 		.packets_out = in->packets_out,
@@ -74,6 +76,7 @@ void apptap_convert_connection(const struct apptap_conn_record *in, struct appta
 	memcpy(out->remote, in->raddr + skip, sizeof(in->raddr) - skip);
 	inet_ntop(family, out->local, out->local_text, sizeof(out->local_text));
 	inet_ntop(family, out->remote, out->remote_text, sizeof(out->remote_text));
+	apptap_text_clean(out->command, sizeof(out->command), in->comm);
 	identify(in, out);
 }
 

@@ -185,6 +185,9 @@ static void *work(void *arg)
 	struct apptap_error err = { 0 };
 	int r = apptap_run_go(&s->run, s->executor, &s->plan.start, &err);
 
+	/* Here, for it may run commands of the caller's transport: what is on the target goes. */
+	apptap_executor_free(s->executor);
+	s->executor = NULL;
 	if (s->queue)
 		apptap_queue_end(s->queue);
 	if (s->job.go_fd >= 0) /* it never began */

@@ -163,6 +163,7 @@ int apptap_cleanup(const struct apptap_options *where, struct apptap_cleaned *ou
 	all.files_removed = a->cleanup.files_removed;
 	all.chains_removed = a->cleanup.chains_removed;
 	all.cgroups_removed = a->cleanup.cgroups_removed;
+	all.filters_removed = a->cleanup.filters_removed;
 	memcpy(out, &all, all.size);
 	return 0;
 }

@@ -62,6 +62,9 @@ static inline void apptap_cleanup_close(const int *fd)
 		close(*fd);
 }
 
+/* Up to @size bytes of @fd, until its end. Return: how many, -errno. */
+ssize_t apptap_read_full(int fd, void *buf, size_t size);
+
 #define auto_free __attribute__((cleanup(apptap_cleanup_free)))
 #define auto_close __attribute__((cleanup(apptap_cleanup_close)))
 

@@ -78,23 +78,23 @@ static int walk(const uint8_t *buf, size_t len, uint32_t seq, apptap_nl_each eac
 	return more;
 }
 
-/* One datagram, waiting for it; its sender must be the kernel. */
-static ssize_t receive(int fd, void *buf, size_t size)
+ssize_t apptap_nl_receive(int fd, void *buf, size_t size, int timeout_ms)
 {
 	struct sockaddr_nl from = { 0 };
-	socklen_t from_len = sizeof(from);
 	struct pollfd p = { .fd = fd, .events = POLLIN };
-	ssize_t n;
 
 	for (;;) {
-		n = recvfrom(fd, buf, size, 0, (struct sockaddr *)&from, &from_len);
+		socklen_t from_len = sizeof(from);
+		ssize_t n =
+			recvfrom(fd, buf, size, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
+
 		if (n >= 0 && from.nl_pid == 0)
 			return n;
 		if (n >= 0 || errno == EINTR)
 			continue;
 		if (errno != EAGAIN)
 			return -errno;
-		if (poll(&p, 1, ANSWER_TIMEOUT_MS) == 0)
+		if (poll(&p, 1, timeout_ms) == 0)
 			return -ETIMEDOUT;
 	}
 }
@@ -109,7 +109,7 @@ int apptap_nl_ask(struct apptap_nl *nl, struct nlmsghdr *req, apptap_nl_each eac
 	if (r < 0)
 		return r;
 	do {
-		ssize_t n = receive(nl->fd, buf, sizeof(buf));
+		ssize_t n = apptap_nl_receive(nl->fd, buf, sizeof(buf), ANSWER_TIMEOUT_MS);
 
 		if (n < 0)
 			return apptap_error_set(err, (int)-n, "waiting for a netlink answer");

@@ -39,6 +39,11 @@ int apptap_nl_ask(struct apptap_nl *nl, struct nlmsghdr *req, apptap_nl_each eac
 		  struct apptap_error *err);
 
 /*
+ * One datagram of the kernel's. Return: bytes, -ETIMEDOUT nothing came for so long, -errno.
+ */
+ssize_t apptap_nl_receive(int fd, void *buf, size_t size, int timeout_ms);
+
+/*
  * Reads what a multicast socket has now, without waiting, calling @each for every message.
  * Return: number of messages, -ENOBUFS when the kernel dropped some, other -errno.
  */

@@ -1,9 +1,8 @@
-/* nfmsg.c - netfilter's netlink messages: built in a buffer, sent as one transaction */
+/* nfmsg.c - netlink messages, netfilter's above all: built in a buffer, sent as one transaction */
 #include "base/nfmsg.h"
 
 #include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
-#include <poll.h>
 #include <sys/socket.h>
 
 #define ANSWER_TIMEOUT_MS 2000 /* a commit waits for the kernel's grace periods */
@@ -37,26 +36,31 @@ static void grown(struct apptap_nfmsg *m)
 		h->nlmsg_len = (uint32_t)(m->len - m->begun);
 }
 
-void apptap_nfmsg_begin(struct apptap_nfmsg *m, uint16_t type, uint16_t flags, uint8_t family,
-			uint16_t res_id, const char *what)
+void apptap_nfmsg_begin_with(struct apptap_nfmsg *m, uint16_t type, uint16_t flags,
+			     const void *head, size_t len, const char *what)
 {
 	size_t begun = m->len;
-	struct nlmsghdr *h = room(m, sizeof(*h) + sizeof(struct nfgenmsg));
-	struct nfgenmsg *g;
+	struct nlmsghdr *h = room(m, sizeof(*h) + len);
 
 	if (!h || m->count == APPTAP_NFMSG_MAX) {
 		m->full = true;
 		return;
 	}
-	g = NLMSG_DATA(h);
 	h->nlmsg_type = type;
 	h->nlmsg_flags = NLM_F_REQUEST | flags;
-	g->nfgen_family = family;
-	g->version = NFNETLINK_V0;
-	apptap_put_be16(&g->res_id, res_id);
+	memcpy(NLMSG_DATA(h), head, len);
 	m->what[m->count++] = what;
 	m->begun = begun;
 	grown(m);
+}
+
+void apptap_nfmsg_begin(struct apptap_nfmsg *m, uint16_t type, uint16_t flags, uint8_t family,
+			uint16_t res_id, const char *what)
+{
+	struct nfgenmsg g = { .nfgen_family = family, .version = NFNETLINK_V0 };
+
+	apptap_put_be16(&g.res_id, res_id);
+	apptap_nfmsg_begin_with(m, type, flags, &g, sizeof(g), what);
 }
 
 void apptap_nfmsg_put(struct apptap_nfmsg *m, uint16_t attr, const void *data, size_t len)
@@ -144,27 +148,6 @@ static uint32_t number(struct apptap_nl *nl, struct apptap_nfmsg *m)
 	return last->nlmsg_seq;
 }
 
-static ssize_t receive(int fd, void *buf, size_t size)
-{
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	struct sockaddr_nl from = { 0 };
-
-	for (;;) {
-		socklen_t from_len = sizeof(from);
-		ssize_t n =
-			recvfrom(fd, buf, size, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
-
-		if (n >= 0 && from.nl_pid == 0)
-			return n;
-		if (n >= 0 || errno == EINTR)
-			continue;
-		if (errno != EAGAIN)
-			return -errno;
-		if (poll(&p, 1, ANSWER_TIMEOUT_MS) == 0)
-			return -ETIMEDOUT;
-	}
-}
-
 struct answer {
 	uint32_t first, last; /* numbers of our messages */
 	uint32_t bad; /* the one that failed */
@@ -201,22 +184,22 @@ int apptap_nfmsg_send(struct apptap_nl *nl, struct apptap_nfmsg *m, struct appta
 	const char *what;
 
 	if (m->full || !m->count)
-		return apptap_error_set(err, EMSGSIZE, "building a netfilter request");
+		return apptap_error_set(err, EMSGSIZE, "building a netlink request");
 	a.last = number(nl, m);
 	if (sendto(nl->fd, m->bytes, m->len, 0, (const struct sockaddr *)&kernel, sizeof(kernel)) <
 	    0)
-		return apptap_error_set(err, errno, "sending a netfilter request");
+		return apptap_error_set(err, errno, "sending a netlink request");
 	while (!a.done) {
-		ssize_t n = receive(nl->fd, buf, sizeof(buf));
+		ssize_t n = apptap_nl_receive(nl->fd, buf, sizeof(buf), ANSWER_TIMEOUT_MS);
 
 		if (n < 0)
-			return apptap_error_set(err, (int)-n, "waiting for netfilter's answer");
+			return apptap_error_set(err, (int)-n, "waiting for a netlink answer");
 		take_answers(&a, buf, (size_t)n);
 	}
 	if (!a.error)
 		return 0;
 	what = m->what[MIN((size_t)(a.bad - a.first), m->count - 1)];
-	return apptap_error_set(err, -a.error, "netfilter refuses %s", what);
+	return apptap_error_set(err, -a.error, "the kernel refuses %s", what);
 }
 
 bool apptap_nfmsg_next(struct apptap_view *v, uint16_t *type, struct apptap_view *out)

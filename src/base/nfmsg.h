@@ -1,4 +1,4 @@
-/* nfmsg.h - netfilter's netlink messages: built in a buffer, sent as one transaction */
+/* nfmsg.h - netlink messages, netfilter's above all: built in a buffer, sent as one transaction */
 #ifndef APPTAP_BASE_NFMSG_H
 #define APPTAP_BASE_NFMSG_H
 
@@ -21,11 +21,15 @@ struct apptap_nfmsg {
 void apptap_nfmsg_init(struct apptap_nfmsg *m);
 
 /*
- * Begins a message. @type: subsystem << 8 | message; @what completes "netfilter refuses ...", and
+ * Begins a message. @type: subsystem << 8 | message; @what completes "the kernel refuses ...", and
  * is borrowed.
  */
 void apptap_nfmsg_begin(struct apptap_nfmsg *m, uint16_t type, uint16_t flags, uint8_t family,
 			uint16_t res_id, const char *what);
+
+/* The same for what is not netfilter's: @head is what its messages have in front of attributes. */
+void apptap_nfmsg_begin_with(struct apptap_nfmsg *m, uint16_t type, uint16_t flags,
+			     const void *head, size_t len, const char *what);
 
 void apptap_nfmsg_put(struct apptap_nfmsg *m, uint16_t attr, const void *data, size_t len);
 void apptap_nfmsg_put_str(struct apptap_nfmsg *m, uint16_t attr, const char *text);

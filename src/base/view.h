@@ -27,6 +27,21 @@ static inline const void *apptap_view_peek(const struct apptap_view *v, size_t l
 	return v->left < len ? NULL : v->p;
 }
 
+/* What stands before the next @end, or else all that is left; the view moves past both. false:
+ * nothing is left. */
+static inline bool apptap_view_until(struct apptap_view *v, char end, struct apptap_view *out)
+{
+	const uint8_t *found;
+
+	if (!v->left)
+		return false;
+	found = memchr(v->p, end, v->left);
+	out->p = v->p;
+	out->left = found ? (size_t)(found - v->p) : v->left;
+	apptap_view_take(v, out->left + (found != NULL));
+	return true;
+}
+
 static inline uint16_t apptap_get_be16(const void *p)
 {
 	const uint8_t *b = p;

@@ -12,6 +12,7 @@
  *
  * On loopback both ends are here; a packet is judged once, on its way out.
  */
+#include "glance.h"
 #include "put.h"
 
 #define NEXT (-1) /* TC_ACT_UNSPEC, TCX_NEXT: whoever else looks at packets is next */
@@ -21,7 +22,6 @@
 #define PACKET_OUTGOING 4
 #define PACKET_HOST 0
 #define AF_PACKET 17
-#define LOOPBACK_IFINDEX 1 /* in every network namespace */
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
@@ -92,6 +92,7 @@ static __always_inline int look_up_tcp(struct __sk_buff *skb, struct bpf_sock_tu
 				       struct owner *o)
 {
 	struct bpf_sock *sk;
+	struct maker *m;
 	__u32 state;
 
 	if (v4)
@@ -101,8 +102,8 @@ static __always_inline int look_up_tcp(struct __sk_buff *skb, struct bpf_sock_tu
 	if (!sk)
 		return 0;
 	state = sk->state;
-	look_for_maker(sk, o);
-	look_at(as_number(sk), state, 1, o);
+	m = look_for_maker(sk, o);
+	look_at(as_number(sk), state, 1, m, o);
 	bpf_sk_release(sk);
 	return state == STATE_LISTEN;
 }
@@ -134,6 +135,7 @@ __noinline int find_udp(struct __sk_buff *skb)
 	struct bpf_sock_tuple t = {};
 	struct work *w = work_of();
 	struct bpf_sock *sk;
+	struct maker *m;
 	int any;
 
 	if (!w)
@@ -145,8 +147,8 @@ __noinline int find_udp(struct __sk_buff *skb)
 		sk = bpf_sk_lookup_udp(skb, &t, sizeof(t.ipv6), BPF_F_CURRENT_NETNS, 0);
 	if (!sk)
 		return 0;
-	look_for_maker(sk, &w->owner);
-	look_at(as_number(sk), sk->state, 0, &w->owner);
+	m = look_for_maker(sk, &w->owner);
+	look_at(as_number(sk), sk->state, 0, m, &w->owner);
 	any = w->flow.family == AF_INET
 		      ? !sk->src_ip4
 		      : !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
@@ -267,6 +269,8 @@ int arrive(struct __sk_buff *skb)
 
 	if (settings.deaf || type > PACKET_MULTICAST)
 		return NEXT;
+	if (type == PACKET_HOST && is_for_stranger(skb))
+		return NEXT;
 	w = work_of();
 	if (!w)
 		return NEXT;
@@ -286,10 +290,10 @@ static __always_inline int is_outer(__u64 sk, struct __sk_buff *skb, const struc
 {
 	__u16 type = 0, proto = 0, family = 0, port = 0;
 
-	peek(&type, sk, layout.sock_type);
-	peek(&proto, sk, layout.sock_protocol);
-	peek(&family, sk, layout.sock_family);
-	peek(&port, sk, layout.sock_num);
+	peek_in(&type, sk, sock, type);
+	peek_in(&proto, sk, sock, protocol);
+	peek_in(&family, sk, sock, family);
+	peek_in(&port, sk, sock, num);
 	if (type == TYPE_RAW || family == AF_PACKET)
 		return 0;
 	if (proto != p->proto)
@@ -335,14 +339,15 @@ __noinline int judge_orphan(struct __sk_buff *skb)
 __noinline int judge_sent(struct __sk_buff *skb, __u64 sk, __u32 state)
 {
 	struct work *w = work_of();
+	struct maker *m = 0;
 
 	if (!w)
 		return 0;
 	if (!sk || (state != STATE_NEW_SYN_RECV && is_kernels_own(sk)))
 		return judge_orphan(skb);
 	if (skb->sk)
-		look_for_maker(skb->sk, &w->owner);
-	look_at(sk, state, w->p[0].proto == PROTO_TCP, &w->owner);
+		m = look_for_maker(skb->sk, &w->owner);
+	look_at(sk, state, w->p[0].proto == PROTO_TCP, m, &w->owner);
 	if (state != STATE_NEW_SYN_RECV && is_outer(sk, skb, &w->p[0]))
 		return 0;
 	take_flow(w, 0, 1);
@@ -390,9 +395,7 @@ int leave(struct __sk_buff *skb)
 		state = sk->state;
 		if (state != STATE_TIME_WAIT)
 			number = as_number(sk);
-		/* Most strangers' packets end here. */
-		if (number && state != STATE_NEW_SYN_RECV && skb->ifindex != LOOPBACK_IFINDEX &&
-		    !is_marked(port) && is_strangers(number) && !is_made_by_ours(sk))
+		if (is_sent_by_stranger(skb, number, state, port) && !is_made_by_ours(sk))
 			return NEXT;
 	}
 	w = work_of();

@@ -29,6 +29,29 @@ static __always_inline __u64 as_number(const volatile void *object)
 #define peek(to, object, offset) \
 	bpf_probe_read_kernel(to, sizeof(*(to)), (const void *)((object) + (offset)))
 
+/* Not a function of the kernel's, until the loader has said which. */
+static void *(*const cast)(__u64 object, __u32 type) = (void *)APPTAP_BPF_CAST;
+
+/*
+ * The same of a @type of which we know the number: without the helper, which alone made up three
+ * quarters of what a stranger's packet paid (32 of 42 ns). What cannot be read is zero there too.
+ */
+#define peek_in(to, object, type, member)                                                         \
+	do {                                                                                      \
+		if (layout.type##_type_id)                                                        \
+			*(to) = *(volatile typeof(*(to)) *)(cast(object, layout.type##_type_id) + \
+							    layout.type##_##member);              \
+		else                                                                              \
+			peek(to, object, layout.type##_##member);                                 \
+	} while (0)
+
+/* A pointer, as a number. */
+#define peek_pointer(to, object, type, member)                \
+	do {                                                  \
+		peek_in(to, object, type, member);            \
+		*(to) = as_number((const void *)(long)*(to)); \
+	} while (0)
+
 static __always_inline int peek_bit(__u64 object, __u32 bit)
 {
 	__u8 byte = 0;

@@ -8,7 +8,7 @@
 
 #include <bpf/bpf_endian.h>
 
-#include "kernel.h"
+#include "maker.h"
 #include "record.h"
 
 #define ETH_P_IP 0x0800
@@ -18,7 +18,6 @@
 #define AF_INET6 10
 #define PROTO_HOPOPTS 0
 #define PROTO_ICMP 1
-#define PROTO_TCP 6
 #define PROTO_UDP 17
 #define PROTO_ROUTING 43
 #define PROTO_FRAGMENT 44

@@ -59,8 +59,8 @@ struct apptap_bpf_record {
 	struct apptap_bpf_flow flow; /* of all but OURS */
 };
 
-/* Where the kernel keeps what we read, in bytes from the start of the struct; of the last two,
- * which are single bits, in bits. Set before the programs are loaded. */
+/* Where the kernel keeps what we read, in bytes from the start of the struct; in bits where it is
+ * a single one. Set before the programs are loaded. */
 struct apptap_bpf_layout {
 	__u32 sock_state; /* struct sock */
 	__u32 sock_num;
@@ -87,7 +87,14 @@ struct apptap_bpf_layout {
 	__u32 signal_live; /* struct signal_struct */
 	__u32 sock_kern_bit;
 	__u32 skb_encapsulation_bit;
+	/* The numbers of these structs in the kernel's BTF; 0: they are read by a helper only. */
+	__u32 sock_type_id;
+	__u32 cgroup_type_id;
+	__u32 node_type_id;
 };
+
+/* Stands in the programs where the loader puts the number of bpf_rdonly_cast (Linux 6.2). */
+#define APPTAP_BPF_CAST 0x41434153
 
 /* Of what the programs know about makers of sockets: what is wanted. Set like the layout. */
 struct apptap_bpf_wanted {

@@ -24,7 +24,7 @@ struct owner {
 	__u8 sight; /* enum sight */
 	__u8 is_ours;
 	__u8 is_made; /* by one of the scope's processes */
-	__u8 zero;
+	__u8 is_taken; /* known not to wait for anybody to accept it */
 	struct apptap_bpf_who who;
 };
 
@@ -34,7 +34,7 @@ static __always_inline __u32 uid_of(__u64 sk)
 {
 	__u32 uid = -1;
 
-	peek(&uid, sk, layout.sock_uid);
+	peek_in(&uid, sk, sock, uid);
 	return uid;
 }
 
@@ -51,18 +51,16 @@ __noinline int is_wanted_cgroup(__u64 id)
 /* Is the socket's cgroup, or one above it, of the scope? */
 __noinline int in_cgroups(__u64 sk)
 {
-	__u64 cgroup = 0, node, id;
+	__u64 cgroup = 0, node = 0, id = 0;
 
-	peek(&cgroup, sk, layout.sock_cgroup);
+	peek_pointer(&cgroup, sk, sock, cgroup);
 	for (int depth = 0; cgroup && depth < CGROUP_DEPTH; depth++) {
-		if (peek(&node, cgroup, layout.cgroup_node) < 0 ||
-		    peek(&id, node, layout.node_id) < 0)
-			return 0;
+		peek_pointer(&node, cgroup, cgroup, node);
+		peek_in(&id, node, node, id);
 		if (is_wanted_cgroup(id))
 			return 1;
 		/* self is the first member of struct cgroup, so its parent is the parent. */
-		if (peek(&cgroup, cgroup, layout.cgroup_parent) < 0)
-			return 0;
+		peek_pointer(&cgroup, cgroup, cgroup, parent);
 	}
 	return 0;
 }
@@ -85,20 +83,21 @@ static __always_inline int is_strangers(__u64 sk)
 {
 	__u32 uid = uid_of(sk);
 
-	if (settings.uid_count == 1 && !settings.cgroup_count)
-		return uid != settings.uids[0];
+	if (settings.uid_count <= 1 && !settings.cgroup_count)
+		return !settings.uid_count || uid != settings.uids[0];
 	return !in_scope(sk, uid);
 }
 
 /* Nobody has it as a file, and nobody had: a connection that still waits to be accepted. */
 static __always_inline int is_pending(__u64 sk)
 {
-	unsigned long file = 0, flags = FLAG_DEAD;
+	__u64 file = 0;
+	unsigned long flags = FLAG_DEAD;
 
-	peek(&file, sk, layout.sock_socket);
+	peek_pointer(&file, sk, sock, socket);
 	if (file)
 		return 0;
-	peek(&flags, sk, layout.sock_flags);
+	peek_in(&flags, sk, sock, flags);
 	return !(flags & FLAG_DEAD);
 }
 
@@ -107,28 +106,32 @@ static __always_inline int is_here(__u64 sk)
 {
 	__u64 net = 0;
 
-	peek(&net, sk, layout.sock_net);
+	peek_pointer(&net, sk, sock, net);
 	if (!settings.net)
 		settings.net = net; /* our own, when the tier is proven */
 	return settings.net == net;
 }
 
 /* Who has made the socket, or listens for it. */
-static __always_inline void look_for_maker(struct bpf_sock *sk, struct owner *o)
+static __always_inline struct maker *look_for_maker(struct bpf_sock *sk, struct owner *o)
 {
 	struct maker *m = 0;
+	int taken = 0;
 
 	if (wanted.makers)
-		m = maker_of(sk);
+		m = maker_of(sk, &taken);
+	o->is_taken = (__u8)taken;
 	o->is_made = m && wanted.processes && m->is_ours;
 	if (m)
 		o->who = m->who;
 	else
 		__builtin_memset(&o->who, 0, sizeof(o->who));
+	return m;
 }
 
-/* @state: of @sk, as the program's own access to it says. After look_for_maker(). */
-static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct owner *o)
+/* @state: of @sk, as the program's own access to it says. @m: what look_for_maker() has found. */
+static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct maker *m,
+				    struct owner *o)
 {
 	o->sight = SIGHT_OWNED;
 	if (state == STATE_TIME_WAIT) {
@@ -138,9 +141,10 @@ static __always_inline void look_at(__u64 sk, __u32 state, int is_tcp, struct ow
 		return;
 	}
 	if (state == STATE_NEW_SYN_RECV) {
-		peek(&sk, sk, layout.sock_listener);
+		peek_pointer(&sk, sk, sock, listener);
 		o->sight = SIGHT_PENDING;
-	} else if (is_tcp && (state == STATE_LISTEN || is_pending(sk))) {
+	} else if (is_tcp && (state == STATE_LISTEN ||
+			      (!o->is_taken && (is_pending(sk) || is_settling(m))))) {
 		o->sight = SIGHT_PENDING;
 	}
 	o->uid = uid_of(sk);
@@ -152,7 +156,7 @@ static __always_inline int is_kernels_own(__u64 sk)
 {
 	__u16 type = 0;
 
-	peek(&type, sk, layout.sock_type);
+	peek_in(&type, sk, sock, type);
 	return type == TYPE_RAW && peek_bit(sk, layout.sock_kern_bit);
 }
 

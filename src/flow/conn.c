@@ -474,6 +474,18 @@ int apptap_conn_table_packet(struct apptap_conn_table *t, const struct apptap_di
 	return v.began;
 }
 
+void apptap_conn_table_name(struct apptap_conn_table *t, const struct apptap_conn *conn, pid_t pid,
+			    const char comm[16])
+{
+	size_t i = (size_t)((const struct record *)(const void *)conn - t->records);
+	struct apptap_conn *c = &t->records[i].conn;
+
+	if (c->pid)
+		return;
+	c->pid = pid;
+	memcpy(c->comm, comm, sizeof(c->comm));
+}
+
 void apptap_conn_table_tick(struct apptap_conn_table *t, uint32_t now_s)
 {
 	t->now_s = now_s;

@@ -7,6 +7,8 @@
 struct apptap_conn {
 	struct apptap_flow flow; /* local is the app's end */
 	uid_t uid;
+	pid_t pid; /* of the process that made its socket; 0: not known */
+	char comm[16]; /* its command, raw */
 	uint64_t first_ns; /* CLOCK_REALTIME of the first and the last packet */
 	uint64_t last_ns;
 	uint64_t packets_out, packets_in;
@@ -40,6 +42,10 @@ void apptap_conn_table_free(struct apptap_conn_table *t);
 int apptap_conn_table_packet(struct apptap_conn_table *t, const struct apptap_dissect *d,
 			     bool outgoing, uint32_t wire_len, uint64_t ts_ns, uid_t uid,
 			     const struct apptap_conn **out);
+
+/* Says who made the socket of @conn, a record of the table's; its first word counts. */
+void apptap_conn_table_name(struct apptap_conn_table *t, const struct apptap_conn *conn, pid_t pid,
+			    const char comm[16]);
 
 /*
  * The table's clock: @now_s of a clock that only goes forward. Then, from *@i = 0 on, each record

@@ -7,9 +7,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#ifndef APPTAP_AGENTS_DIR
-#define APPTAP_AGENTS_DIR "/usr/local/lib/apptap"
-#endif
+/* APPTAP_AGENTS_DIR: where the installation puts them (meson.build) */
+#define RELATIVE_DIR "../" APPTAP_AGENTS_RELATIVE /* the same from the program's folder */
 
 const char *apptap_agents_abi(const char *machine)
 {
@@ -45,21 +44,28 @@ static int look(struct apptap_agent_file *out, const char *dir, const char *abi)
 	return stat(out->path, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0 ? 0 : -ENOENT;
 }
 
-/* The folder "agents" beside this program: so it is in a build folder. */
+/* From this program's folder: "agents" is in a build folder, the other in an installation that was
+ * moved. */
 static int look_beside(struct apptap_agent_file *out, const char *abi)
 {
-	char dir[PATH_MAX - 64];
-	ssize_t n = readlink("/proc/self/exe", dir, sizeof(dir) - sizeof("agents"));
+	static const char *const names[] = { "agents", RELATIVE_DIR };
+	char program[PATH_MAX - 128], dir[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
 	char *slash;
+	int r = -ENOENT;
 
 	if (n < 0)
 		return -errno;
-	dir[n] = '\0';
-	slash = strrchr(dir, '/');
+	program[n] = '\0';
+	slash = strrchr(program, '/');
 	if (!slash)
 		return -ENOENT;
-	memcpy(slash + 1, "agents", sizeof("agents"));
-	return look(out, dir, abi);
+	*slash = '\0';
+	for (size_t i = 0; i < ARRAY_SIZE(names) && r < 0; i++) {
+		snprintf(dir, sizeof(dir), "%s/%s", program, names[i]);
+		r = look(out, dir, abi);
+	}
+	return r;
 }
 
 static int sum(struct apptap_agent_file *out, struct apptap_error *err)

@@ -8,10 +8,16 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "host/beat.h"
 #include "wire/frame.h"
 #include "wire/text.h"
 
 #define LINGER_MS 3000
+#define SILENCE_MS 20000u /* over a live link; a capture says something four times a second */
+#define SILENCE_BEFORE 3u /* times as long before it captures: it may have to ask Android */
+#define SILENCE_AGENT 3u /* times as long until the agent ends */
+#define BEATS 10u /* of ours, in that time */
+#define TICK_MS 500
 
 enum state { GREETING, IDLE, ASKED, RUNNING, OVER };
 
@@ -31,6 +37,9 @@ struct apptap_dialog {
 	bool passed; /* the agent has the output's descriptor, and writes */
 	bool stopping;
 	bool abandoned;
+	struct apptap_beat *beat; /* owned; NULL: no link that could go silent */
+	uint32_t silence_ms; /* of the link, and then it is given up; 0: it is waited for */
+	uint64_t silent_ns; /* so far */
 	int status; /* of waitpid, once pid is -1 */
 	uint64_t asked_ns; /* CLOCK_REALTIME, when the agent was asked for its own */
 	struct apptap_clock_difference clock;
@@ -290,6 +299,29 @@ static int agent_gone(struct apptap_dialog *s, struct apptap_error *err)
 	return fail(s, APPTAP_FAILURE_OTHER, r);
 }
 
+/* The agent's stream neither goes on nor ends. */
+static int link_silent(struct apptap_dialog *s, struct apptap_error *err)
+{
+	int r = s->executor->ops->explain_silence(
+		s->executor, (unsigned)(s->silent_ns / APPTAP_NSEC_PER_SEC), err);
+
+	if (s->output)
+		apptap_output_cut(s->output);
+	if (s->child.pid > 0) /* what carries it does not know that it is over */
+		kill(s->child.pid, SIGKILL);
+	return fail(s, APPTAP_FAILURE_OTHER, r);
+}
+
+/* Of @waited_ns nothing came. What is longer than we asked for, we slept ourselves. */
+static bool note_silence(struct apptap_dialog *s, uint64_t waited_ns)
+{
+	uint64_t limit = s->silence_ms * APPTAP_NSEC_PER_MSEC;
+
+	s->silent_ns += MIN(waited_ns, TICK_MS * APPTAP_NSEC_PER_MSEC);
+	return s->silence_ms &&
+	       s->silent_ns > (s->state == RUNNING ? limit : SILENCE_BEFORE * limit);
+}
+
 static int read_frames(struct apptap_dialog *s, struct apptap_error *err)
 {
 	struct apptap_frame frame;
@@ -321,21 +353,27 @@ static int pump(struct apptap_dialog *s, struct apptap_error *err)
 		{ .fd = s->h.wake_fd, .events = POLLIN },
 		{ .fd = watch ? s->output->fd : -1, .events = 0 },
 	};
-	int wait_ms = -1;
+	int wait_ms = s->silence_ms ? TICK_MS : -1;
+	uint64_t began_ns;
 
 	if (s->executor->ops->carry) {
 		wait_ms = s->executor->ops->carry(s->executor, err);
 		if (wait_ms < 0)
 			return fail(s, APPTAP_FAILURE_OTHER, wait_ms);
 	}
+	began_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 	if (poll(p, ARRAY_SIZE(p), wait_ms) < 0)
 		return errno == EINTR ? 0 : apptap_error_set(err, errno, "waiting for the agent");
 	if (p[2].revents)
 		s->h.wake(s->h.arg);
 	if (p[1].revents)
 		read_log(s);
-	if (p[0].revents)
+	if (p[0].revents) {
+		s->silent_ns = 0;
 		return read_frames(s, err);
+	}
+	if (note_silence(s, apptap_clock_ns(CLOCK_MONOTONIC) - began_ns))
+		return link_silent(s, err);
 	if (p[3].revents & (POLLERR | POLLHUP))
 		return reader_gone(s, err);
 	return 0;
@@ -366,6 +404,15 @@ static int ask_clock(struct apptap_dialog *s, struct apptap_error *err)
 	return pump_while(s, ASKED, err);
 }
 
+/* APPTAP_SILENCE_MS: another patience. */
+static uint32_t patience(void)
+{
+	const char *text = secure_getenv("APPTAP_SILENCE_MS");
+	unsigned long ms = text ? strtoul(text, NULL, 10) : 0;
+
+	return ms >= TICK_MS && ms < INT32_MAX / SILENCE_AGENT ? (uint32_t)ms : SILENCE_MS;
+}
+
 int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *executor,
 		       const struct apptap_dialog_handler *h, struct apptap_error *err)
 {
@@ -385,6 +432,7 @@ int apptap_dialog_open(struct apptap_dialog **out, struct apptap_executor *execu
 	s->h = *h;
 	s->child = (struct apptap_child)APPTAP_CHILD_NONE;
 	s->failure = APPTAP_FAILURE_NONE;
+	s->silence_ms = executor->is_remote && executor->ops->explain_silence ? patience() : 0;
 	s->event = calloc(1, sizeof(*s->event));
 	if (!s->event)
 		return apptap_error_set(err, ENOMEM, "allocating a session");
@@ -454,6 +502,7 @@ int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
 	start->no_file = !output;
 	/* A pipe is written here: its reader may be slow, and the agent must not wait for it. */
 	start->stream = output && !s->executor->ops->fetch && (!s->can_pass || output->is_pipe);
+	start->silence_ms = s->silence_ms * SILENCE_AGENT;
 	start->empty = output && output->to_empty;
 	cmd.start = *start;
 	s->passed = output && s->can_pass && !start->stream;
@@ -461,6 +510,11 @@ int apptap_dialog_start(struct apptap_dialog *s, struct apptap_start *start,
 	if (r < 0)
 		return fail(s, APPTAP_FAILURE_OTHER, r);
 	s->state = ASKED;
+	if (s->silence_ms) {
+		r = apptap_beat_start(&s->beat, s->child.in_fd, s->silence_ms / BEATS, err);
+		if (r < 0)
+			return fail(s, APPTAP_FAILURE_OTHER, r);
+	}
 	if (s->stopping) /* asked for before there was anything to stop */
 		apptap_frame_send(s->child.in_fd, APPTAP_FRAME_COMMAND, 0, "{\"type\":\"stop\"}",
 				  15, NULL);
@@ -513,6 +567,7 @@ void apptap_dialog_close(struct apptap_dialog *s)
 {
 	if (!s)
 		return;
+	apptap_beat_stop(s->beat);
 	if (s->child.in_fd >= 0)
 		close(s->child.in_fd);
 	if (s->child.out_fd >= 0 && s->child.out_fd != s->child.in_fd)

@@ -19,6 +19,9 @@ struct apptap_executor_ops {
 		       struct apptap_error *err);
 	/* The same for one that ended later, before it was done. NULL: nothing special to say. */
 	int (*explain_lost)(struct apptap_executor *x, const char *said, struct apptap_error *err);
+	/* The same for a link that is not cut, but over which nothing has come for @seconds. */
+	int (*explain_silence)(struct apptap_executor *x, unsigned seconds,
+			       struct apptap_error *err);
 	/*
 	 * Without a live link (NULL: there is one): carries what is new in both directions. To be
 	 * called every so many milliseconds while waiting; returns that number, or -errno.

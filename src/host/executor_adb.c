@@ -26,22 +26,34 @@ static const enum apptap_elevation ways[] = {
 	APPTAP_ELEVATION_SU_ROOT, APPTAP_ELEVATION_SUDO, APPTAP_ELEVATION_UNKNOWN,
 };
 
+/* The last of the lines by which adb says that a device is unauthorized. */
+static const char not_authorised[] = "check for a confirmation dialog on your device";
+
 /* adb's own complaint, not the command's. */
 static bool is_adbs(const struct apptap_ran *ran)
 {
 	return ran->status == 1 &&
-	       (strncmp(ran->said, "error: ", 7) == 0 || strncmp(ran->said, "adb: ", 5) == 0);
+	       (strncmp(ran->said, "error: ", 7) == 0 || strncmp(ran->said, "adb: ", 5) == 0 ||
+		strstr(ran->said, not_authorised));
 }
 
 static int complain(const struct adb *a, const char *said, struct apptap_error *err)
 {
-	if (strstr(said, "unauthorized")) {
+	if (strstr(said, "unauthorized") || strstr(said, not_authorised)) {
 		apptap_error_say(err, EACCES, "the device %s has not authorised this computer",
 				 a->serial);
 		apptap_error_hint(err, "unlock it and accept the question that it shows");
 	} else if (strstr(said, "offline")) {
 		apptap_error_say(err, ENODEV, "the device %s is offline", a->serial);
 		apptap_error_hint(err, "plug it in again, or 'adb reconnect offline'");
+	} else if (strstr(said, "PTY args") ||
+		   strstr(said, "allocating a pty")) { /* what it says of the option -T */
+		apptap_error_say(err, ENOTSUP,
+				 "the adbd of the device %s is too old: it does not carry bytes as "
+				 "they are, nor how a command ended (no shell_v2)",
+				 a->serial);
+		apptap_error_hint(err, "AppTap needs Android 8 or later, or run it on the device "
+				       "itself: su -c ./apptap");
 	} else if (strstr(said, "not found")) {
 		apptap_error_say(err, ENODEV, "no device '%s' is attached", a->serial);
 		apptap_error_hint(err, "'adb devices -l' lists what is");

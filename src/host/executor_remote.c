@@ -271,6 +271,20 @@ static int remote_explain_lost(struct apptap_executor *base, const char *said,
 	return -ECONNRESET;
 }
 
+static int remote_explain_silence(struct apptap_executor *base, unsigned seconds,
+				  struct apptap_error *err)
+{
+	const struct remote *x = apptap_container_of(base, struct remote, base);
+
+	apptap_error_say(err, ETIMEDOUT,
+			 "nothing has come over %s for %u s: the link hangs, or the other side "
+			 "sleeps",
+			 x->link->name, seconds);
+	apptap_error_hint(err, "what came before that is in the file, and is valid; the agent ends "
+			       "when it hears nothing either");
+	return -ETIMEDOUT;
+}
+
 static void remote_free(struct apptap_executor *base)
 {
 	struct remote *x = apptap_container_of(base, struct remote, base);
@@ -287,6 +301,7 @@ static const struct apptap_executor_ops remote_ops = {
 	.spawn = remote_spawn,
 	.explain = remote_explain,
 	.explain_lost = remote_explain_lost,
+	.explain_silence = remote_explain_silence,
 	.free = remote_free,
 };
 

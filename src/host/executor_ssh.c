@@ -1,7 +1,10 @@
 /* executor_ssh.c - a Linux machine by the installed OpenSSH client */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 
 #include "host/elevate.h"
 #include "base/launch.h"
@@ -12,6 +15,7 @@
  * is one `ssh`, whose line the login shell there takes apart; a master connection of ours, that
  * ends with us, saves all but the first of them the handshake.
  */
+#define FOLDER "apptap-ssh-" /* then our PID */
 #define SSH_MS 30000 /* a passphrase or password may have to be typed */
 #define ROOT_MS 10000
 #define COPY_MS 120000
@@ -128,6 +132,27 @@ static int ssh_stream(void *arg, const char *const *argv, struct apptap_child *o
 	return apptap_launch_stream(words, out, err);
 }
 
+/* Folders of hosts that were killed: their masters have ended by themselves, and their sockets with
+ * them. */
+static void remove_stale(void)
+{
+	DIR *tmp = opendir("/tmp");
+	struct dirent *entry;
+	struct stat st;
+	int pid, end;
+
+	while (tmp && (entry = readdir(tmp))) {
+		end = 0;
+		if (sscanf(entry->d_name, FOLDER "%d-%n", &pid, &end) == 1 && end && pid > 0 &&
+		    kill(pid, 0) < 0 && errno == ESRCH &&
+		    fstatat(dirfd(tmp), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    st.st_uid == geteuid())
+			unlinkat(dirfd(tmp), entry->d_name, AT_REMOVEDIR); /* if it is empty */
+	}
+	if (tmp)
+		closedir(tmp);
+}
+
 static void ssh_free(void *arg)
 {
 	struct ssh *s = arg;
@@ -172,8 +197,9 @@ int apptap_executor_ssh_new(struct apptap_executor **out, const char *destinatio
 		free(s);
 		return apptap_error_set(err, ENOMEM, "reaching another machine");
 	}
+	remove_stale();
 	/* Short: the path of a socket has 108 bytes. */
-	snprintf(s->folder, sizeof(s->folder), "/tmp/apptap-ssh-XXXXXX");
+	snprintf(s->folder, sizeof(s->folder), "/tmp/" FOLDER "%d-XXXXXX", (int)getpid());
 	if (!mkdtemp(s->folder))
 		s->folder[0] = '\0';
 	snprintf(s->control, sizeof(s->control), "ControlPath=%s%s",

@@ -293,6 +293,13 @@ bool apptap_output_is_there(const struct apptap_output *o)
 	return !o->is_regular || o->folder_fd < 0 || fstat(o->fd, &st) < 0 || st.st_nlink > 0;
 }
 
+bool apptap_output_is_empty(const struct apptap_output *o)
+{
+	struct stat st;
+
+	return o->is_regular && fstat(o->fd, &st) == 0 && st.st_size == 0;
+}
+
 void apptap_output_remove(struct apptap_output *o)
 {
 	struct stat ours, named;

@@ -60,6 +60,8 @@ void apptap_output_cut(struct apptap_output *o); /* back to the last whole recor
 /* Whether the file can still be found: somebody may have removed it while it was written. */
 bool apptap_output_is_there(const struct apptap_output *o);
 
+bool apptap_output_is_empty(const struct apptap_output *o);
+
 /* The capture came to nothing: takes the file away again if we made it, and it holds nothing of
  * anybody else's. */
 void apptap_output_remove(struct apptap_output *o);

@@ -140,7 +140,7 @@ int apptap_run_go(struct apptap_run *run, struct apptap_executor *executor,
 		r < 0 && run->dialog ? apptap_dialog_failure(run->dialog) : APPTAP_FAILURE_NONE;
 	if (run->dialog)
 		run->outcome.clock = apptap_dialog_clock(run->dialog);
-	if (!run->outcome.is_ready)
+	if (!run->outcome.is_ready || (r < 0 && apptap_output_is_empty(&run->output)))
 		apptap_output_remove(&run->output);
 	else if (r >= 0 && !apptap_output_is_there(&run->output))
 		r = apptap_error_say(err, ENOENT,

@@ -14,6 +14,8 @@
 #define SAY_BYTES 16384u /* of ours, in one exchange */
 #define PIPE_BYTES (1 << 20)
 #define PAUSE_MS 30
+#define TRIES 3 /* to fetch what would be lost otherwise */
+#define TRY_PAUSE_MS 1000
 
 struct apptap_spool {
 	const struct apptap_link_ops *link; /* borrowed */
@@ -22,6 +24,7 @@ struct apptap_spool {
 	char folder[192];
 	char drop[128];
 	bool once;
+	enum { KEEP_NOTHING, KEEP_DROP, KEEP_FOLDER } keep; /* the only copy of a capture */
 	int said_fd; /* owned: what the dialog writes */
 	int heard_fd; /* owned: what it reads; -1: the agent has gone */
 	uint64_t offset; /* of out, taken so far */
@@ -215,6 +218,39 @@ static int offer_drop(const struct apptap_spool *s, const char *empty, struct ap
 	return r;
 }
 
+/* From the target to @path. Until this has worked, what is there must not be removed. */
+static int bring(struct apptap_spool *s, const char *path, struct apptap_error *err)
+{
+	int r;
+
+	s->keep = KEEP_FOLDER;
+	for (int tries = 0; tries < TRIES; tries++) {
+		if (tries)
+			poll(NULL, 0, TRY_PAUSE_MS);
+		r = s->keep == KEEP_FOLDER ? offer_drop(s, path, err) : 0;
+		if (r < 0)
+			continue;
+		s->keep = KEEP_DROP;
+		r = s->link->pull(s->arg, s->drop, path, err);
+		if (r >= 0) {
+			s->keep = KEEP_NOTHING;
+			return 0;
+		}
+	}
+	apptap_error_wrap(err, r, "fetching the capture");
+	if (s->keep == KEEP_DROP)
+		apptap_error_hint(err,
+				  "it is whole on the target, fetch it by hand (as by 'adb "
+				  "pull'), then remove it: %s",
+				  s->drop);
+	else
+		apptap_error_hint(err,
+				  "it is whole on the target, where root may read it: "
+				  "%s/capture",
+				  s->folder);
+	return r;
+}
+
 int apptap_spool_fetch(struct apptap_spool *s, struct apptap_output *o, struct apptap_error *err)
 {
 	char folder[] = "/tmp/apptap-fetch-XXXXXX";
@@ -225,34 +261,43 @@ int apptap_spool_fetch(struct apptap_spool *s, struct apptap_output *o, struct a
 		return apptap_error_set(err, errno, "making a folder in /tmp");
 	snprintf(path, sizeof(path), "%s/capture", folder);
 	made = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	r = made < 0 ? apptap_error_set(err, errno, "writing '%s'", path)
-		     : offer_drop(s, path, err);
+	r = made < 0 ? apptap_error_set(err, errno, "writing '%s'", path) : bring(s, path, err);
 	if (made >= 0)
 		close(made);
-	if (r >= 0)
-		r = s->link->pull(s->arg, s->drop, path, err);
 	if (r >= 0) {
 		r = copy(path, o, err);
 		if (r < 0) { /* the target's copy goes: this is the only whole one */
+			if (o->is_regular && ftruncate(o->fd, (off_t)o->whole) < 0)
+				apptap_error_wrap(err, r, "half of it is written");
 			apptap_error_hint(err, "the whole capture was left in '%s'", path);
 			return apptap_error_wrap(err, r, "fetching the capture");
 		}
 	}
 	unlink(path);
 	rmdir(folder);
-	return r < 0 ? apptap_error_wrap(err, r, "fetching the capture") : 0;
+	return r;
 }
 
-void apptap_spool_close(struct apptap_spool *s)
+static void end(const struct apptap_spool *s, const char *const *args)
 {
 	struct apptap_error ignored = { 0 };
 	struct apptap_ran ran = { 0 };
 
+	exchange(s, args, RUN_MS, &ran, &ignored);
+	apptap_ran_free(&ran);
+}
+
+void apptap_spool_close(struct apptap_spool *s)
+{
+	const char *once;
+
 	if (!s)
 		return;
-	exchange(s, (const char *[]){ "end", s->drop, s->once ? "once" : NULL, NULL }, RUN_MS, &ran,
-		 &ignored);
-	apptap_ran_free(&ran);
+	once = s->once ? "once" : NULL;
+	if (s->keep == KEEP_FOLDER)
+		end(s, (const char *[]){ "keep", s->drop, once, NULL });
+	else
+		end(s, (const char *[]){ "end", s->keep == KEEP_DROP ? "-" : s->drop, once, NULL });
 	if (s->said_fd >= 0)
 		close(s->said_fd);
 	if (s->heard_fd >= 0)

@@ -26,19 +26,6 @@ struct handle {
 	uint64_t id;
 };
 
-static bool take_word(struct apptap_view *line, struct apptap_view *word)
-{
-	const uint8_t *end;
-
-	if (!line->left)
-		return false;
-	end = memchr(line->p, ' ', line->left);
-	word->p = line->p;
-	word->left = end ? (size_t)(end - line->p) : line->left;
-	apptap_view_take(line, end ? word->left + 1 : word->left);
-	return true;
-}
-
 static bool is_word(const struct apptap_view *v, const char *text)
 {
 	return v->left == strlen(text) && memcmp(v->p, text, v->left) == 0;
@@ -65,36 +52,23 @@ static int copy_path(const struct apptap_view *v, char *out, size_t size)
 	return 0;
 }
 
-static bool take_line(struct apptap_view *v, struct apptap_view *line)
-{
-	const uint8_t *end;
-
-	if (!v->left)
-		return false;
-	end = memchr(v->p, '\n', v->left);
-	line->p = v->p;
-	line->left = end ? (size_t)(end - v->p) : v->left;
-	apptap_view_take(v, end ? line->left + 1 : line->left);
-	return true;
-}
-
 /* "36 25 0:31 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw" (proc(5)) */
 int apptap_cgroup_parse_mounts(struct apptap_view v, char *path, size_t size)
 {
 	struct apptap_view line;
 	int found = -ENOENT;
 
-	while (take_line(&v, &line)) {
+	while (apptap_view_until(&v, '\n', &line)) {
 		struct apptap_view word, root, point;
 		bool whole;
 
-		for (int i = 0; i < 3 && take_word(&line, &word); i++)
+		for (int i = 0; i < 3 && apptap_view_until(&line, ' ', &word); i++)
 			;
-		if (!take_word(&line, &root) || !take_word(&line, &point))
+		if (!apptap_view_until(&line, ' ', &root) || !apptap_view_until(&line, ' ', &point))
 			continue;
-		while (take_word(&line, &word) && !is_word(&word, "-"))
+		while (apptap_view_until(&line, ' ', &word) && !is_word(&word, "-"))
 			;
-		if (!take_word(&line, &word) || !is_word(&word, "cgroup2"))
+		if (!apptap_view_until(&line, ' ', &word) || !is_word(&word, "cgroup2"))
 			continue;
 		whole = is_word(&root, "/");
 		if (found < 0 || whole)
@@ -109,7 +83,7 @@ int apptap_cgroup_parse_membership(struct apptap_view v, char *path, size_t size
 {
 	struct apptap_view line;
 
-	while (take_line(&v, &line)) {
+	while (apptap_view_until(&v, '\n', &line)) {
 		if (line.left < 4 || memcmp(line.p, "0::/", 4) != 0)
 			continue;
 		if (line.left - 3 >= size)
@@ -126,17 +100,15 @@ int apptap_cgroup_root_open(struct apptap_cgroup_root *root, struct apptap_error
 	auto_free uint8_t *buf = malloc(MOUNTS_BYTES);
 	auto_close int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
 	struct statfs fs;
-	size_t len = 0;
-	ssize_t n = 0;
+	ssize_t n;
 	int r;
 
 	if (!buf || fd < 0)
 		return apptap_error_set(err, buf ? errno : ENOMEM, "reading where cgroup2 is");
-	while (len < MOUNTS_BYTES && (n = read(fd, buf + len, MOUNTS_BYTES - len)) > 0)
-		len += (size_t)n;
+	n = apptap_read_full(fd, buf, MOUNTS_BYTES);
 	if (n < 0)
-		return apptap_error_set(err, errno, "reading where cgroup2 is");
-	r = apptap_cgroup_parse_mounts((struct apptap_view){ buf, len }, root->path,
+		return apptap_error_set(err, (int)-n, "reading where cgroup2 is");
+	r = apptap_cgroup_parse_mounts((struct apptap_view){ buf, (size_t)n }, root->path,
 				       sizeof(root->path));
 	if (r < 0) {
 		apptap_error_say(err, -r, "cgroups of version 2 are not mounted here");

@@ -62,20 +62,29 @@ static bool take_number(struct apptap_view *v, bool with_sign, long *out)
 	return digits > 0 && (!v->left || v->p[0] < '0' || v->p[0] > '9');
 }
 
-/* What follows the '/': u0a123i45. The app's number counts from 10000, the other from 99000. */
+/*
+ * What follows the '/', as ProcessRecord.toShortString() writes it: u0a123i45, or u10s1000i45 of an
+ * app of the system's. An app's number counts from 10000, that of the isolated one from 99000. An
+ * SDK sandbox looks alike, with a number far below.
+ */
 static bool take_owner(struct apptap_view v, struct apptap_isolated_owner *out)
 {
-	long user, app, isolated;
+	long user, app, isolated, first = 10000;
 
-	if (!take_char(&v, 'u') || !take_number(&v, false, &user) || !take_char(&v, 'a') ||
-	    !take_number(&v, false, &app) || !take_char(&v, 'i') ||
+	if (!take_char(&v, 'u') || !take_number(&v, false, &user))
+		return false;
+	if (take_char(&v, 's'))
+		first = 0;
+	else if (!take_char(&v, 'a'))
+		return false;
+	if (!take_number(&v, false, &app) || !take_char(&v, 'i') ||
 	    !take_number(&v, true, &isolated))
 		return false;
 	isolated += FIRST_ISOLATED;
 	if (user > 20000 || app >= 10000 || isolated < 90000 || isolated >= PER_USER)
 		return false;
 	out->uid = (uid_t)(user * PER_USER + isolated);
-	out->owner = (uid_t)(user * PER_USER + 10000 + app);
+	out->owner = (uid_t)(user * PER_USER + first + app);
 	return true;
 }
 

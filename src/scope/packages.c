@@ -30,20 +30,6 @@ static bool take_id(struct apptap_view *v, uint32_t *id)
 	return true;
 }
 
-/* The next line, without its end; the view moves past it. */
-static bool take_line(struct apptap_view *v, struct apptap_view *line)
-{
-	const uint8_t *end;
-
-	if (!v->left)
-		return false;
-	end = memchr(v->p, '\n', v->left);
-	line->p = v->p;
-	line->left = end ? (size_t)(end - v->p) : v->left;
-	apptap_view_take(v, line->left + (end != NULL));
-	return true;
-}
-
 /* What stands before the next space. */
 static bool take_name(struct apptap_view *v, char name[APPTAP_PACKAGE_NAME])
 {
@@ -79,7 +65,7 @@ int apptap_packages_parse_list(struct apptap_view v, struct apptap_packages *out
 	struct apptap_view line;
 	int count = 0;
 
-	while (take_line(&v, &line)) {
+	while (apptap_view_until(&v, '\n', &line)) {
 		char name[APPTAP_PACKAGE_NAME];
 		uint32_t id;
 
@@ -99,7 +85,7 @@ int apptap_packages_parse_pm(struct apptap_view v, struct apptap_packages *out)
 	struct apptap_view line;
 	int count = 0;
 
-	while (take_line(&v, &line)) {
+	while (apptap_view_until(&v, '\n', &line)) {
 		const void *p = apptap_view_take(&line, sizeof(before) - 1);
 		char name[APPTAP_PACKAGE_NAME];
 		uint32_t id;
@@ -132,7 +118,7 @@ bool apptap_packages_parse_dumpsys(struct apptap_view v, const char *name, uint3
 	struct apptap_view line;
 	bool within = false;
 
-	while (take_line(&v, &line)) {
+	while (apptap_view_until(&v, '\n', &line)) {
 		struct apptap_view l = line;
 
 		if (take_word(&l, "Package [")) {

@@ -17,14 +17,11 @@ struct line {
 
 static bool next_line(struct apptap_view *v, struct line *out)
 {
-	const uint8_t *end;
+	struct apptap_view line;
 
-	if (!v->left)
+	if (!apptap_view_until(v, '\n', &line))
 		return false;
-	end = memchr(v->p, '\n', v->left);
-	out->p = (const char *)v->p;
-	out->len = end ? (size_t)(end - v->p) : v->left;
-	apptap_view_take(v, end ? out->len + 1 : out->len);
+	*out = (struct line){ (const char *)line.p, line.left };
 	return true;
 }
 
@@ -193,22 +190,10 @@ int apptap_process_open(pid_t pid)
 static ssize_t read_file(int dir, const char *path, void *buf, size_t size)
 {
 	auto_close int fd = openat(dir, path, O_RDONLY | O_CLOEXEC);
-	size_t at = 0;
 
 	if (fd < 0)
 		return errno == ENOENT ? -ESRCH : -errno;
-	while (at < size) {
-		ssize_t n = read(fd, (char *)buf + at, size - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		at += (size_t)n;
-	}
-	return (ssize_t)at;
+	return apptap_read_full(fd, buf, size);
 }
 
 int apptap_process_status(int dir, struct apptap_proc_status *out)

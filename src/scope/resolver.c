@@ -76,16 +76,15 @@ size_t apptap_resolv_parse(struct apptap_view v,
 	static const char key[] = "nameserver";
 	const size_t key_len = sizeof(key) - 1;
 	struct apptap_nameserver ns;
+	struct apptap_view line;
 	bool any = false;
 	size_t count = 0;
 
-	while (v.left) {
-		const char *p = (const char *)v.p;
-		const uint8_t *end = memchr(v.p, '\n', v.left);
-		size_t len = end ? (size_t)(end - v.p) : v.left;
+	while (apptap_view_until(&v, '\n', &line)) {
+		const char *p = (const char *)line.p;
+		size_t len = line.left;
 		size_t token = 0;
 
-		apptap_view_take(&v, end ? len + 1 : len);
 		if (len <= key_len || memcmp(p, key, key_len) != 0 || !is_blank(p[key_len]))
 			continue;
 		p += key_len;
@@ -306,24 +305,12 @@ static ssize_t read_regular(const char *path, uint8_t *buf, size_t size)
 {
 	auto_close int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	struct stat st;
-	size_t at = 0;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
 	if (!S_ISREG(st.st_mode))
 		return -EINVAL;
-	while (at < size) {
-		ssize_t n = read(fd, buf + at, size - at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		at += (size_t)n;
-	}
-	return (ssize_t)at;
+	return apptap_read_full(fd, buf, size);
 }
 
 static void say(apptap_warn_fn warn, void *warn_arg, const char *fmt, ...) APPTAP_PRINTF(3, 4);

@@ -15,6 +15,7 @@
 #include "tier/bpf_probe.h"
 #include "tier/bpf_reader.h"
 #include "tier/bpf_ring.h"
+#include "tier/interfaces.h"
 #include "tier/links.h"
 #include "tier/tier.h"
 
@@ -111,18 +112,28 @@ static void link_gone(void *arg, const char *name)
 {
 	struct bpf *s = arg;
 
-	for (size_t i = 0; i < s->cfg.interface_count; i++)
-		if (strcmp(s->interfaces[i], name) == 0)
-			apptap_tier_warn(
-				&s->cfg,
-				"interface %s went away; the capture goes on, and follows it if it comes back",
-				name);
+	apptap_interfaces_gone(&s->cfg, s->interfaces, s->cfg.interface_count, name);
+}
+
+static void restore(struct bpf *s)
+{
+	struct apptap_error err = { 0 };
+	int r = apptap_bpf_kernel_restore(s->kernel, &err);
+
+	if (r < 0)
+		apptap_tier_warn(&s->cfg, "an interface is not captured any more: %.200s", err.msg);
+	else if (r > 0)
+		apptap_tier_warn(&s->cfg,
+				 "somebody has removed our filters from %s, or put theirs before "
+				 "them; ours are in place again, some packets may be missing",
+				 err.msg);
 }
 
 static int follow_links(struct bpf *s)
 {
 	struct apptap_error err = { 0 };
 
+	restore(s);
 	if (apptap_links_read(s->links, link_gone, s) > 0 &&
 	    apptap_bpf_kernel_attach(s->kernel, s->interfaces, s->cfg.interface_count, &err) < 0)
 		apptap_tier_warn(&s->cfg, "a new interface is not captured: %.200s", err.msg);
@@ -212,9 +223,7 @@ static void bpf_close(struct apptap_tier *t)
 	apptap_bpf_reader_free(s->reader);
 	apptap_bpf_kernel_close(s->kernel);
 	apptap_links_close(s->links);
-	for (size_t i = 0; i < s->cfg.interface_count; i++)
-		free(s->interfaces[i]);
-	free(s->interfaces);
+	apptap_interfaces_free(s->interfaces, s->cfg.interface_count);
 	if (s->timer >= 0)
 		close(s->timer);
 	if (s->base.fd >= 0)
@@ -223,25 +232,6 @@ static void bpf_close(struct apptap_tier *t)
 }
 
 /* ---- opening ---- */
-
-static int copy_interfaces(struct bpf *s, const struct apptap_tier_config *cfg,
-			   struct apptap_error *err)
-{
-	int r = apptap_links_check(s->links, cfg->interfaces, cfg->interface_count, err);
-
-	if (r < 0)
-		return r;
-	s->interfaces = calloc(cfg->interface_count + 1, sizeof(*s->interfaces));
-	for (size_t i = 0; s->interfaces && i < cfg->interface_count; i++) {
-		s->interfaces[i] = strdup(cfg->interfaces[i]);
-		if (!s->interfaces[i])
-			break;
-		s->cfg.interface_count++;
-	}
-	if (s->cfg.interface_count < cfg->interface_count || !s->interfaces)
-		return apptap_error_set(err, ENOMEM, "copying interface names");
-	return 0;
-}
 
 static int watch(struct bpf *s, int fd, uint32_t events, struct apptap_error *err)
 {
@@ -261,7 +251,7 @@ static int open_kernel(struct bpf *s, const struct apptap_tier_config *cfg,
 	int fd, r;
 
 	r = apptap_bpf_kernel_open(&s->kernel, cfg->ring_bytes ? cfg->ring_bytes : RING_BYTES,
-				   &wanted, err);
+				   &wanted, s->interfaces, s->cfg.interface_count, err);
 	if (r < 0)
 		return r;
 	settings = apptap_bpf_kernel_settings(s->kernel);
@@ -282,7 +272,8 @@ static int open_parts(struct bpf *s, const struct apptap_tier_config *cfg, struc
 	int r = apptap_links_open(&s->links, err);
 
 	if (r == 0)
-		r = copy_interfaces(s, cfg, err);
+		r = apptap_interfaces_copy(&s->interfaces, &s->cfg.interface_count, s->links, cfg,
+					   err);
 	if (r == 0)
 		r = open_kernel(s, cfg, err);
 	if (r == 0)
@@ -292,6 +283,8 @@ static int open_parts(struct bpf *s, const struct apptap_tier_config *cfg, struc
 		r = watch(s, apptap_links_fd(s->links), EPOLLIN, err);
 	if (r == 0)
 		r = watch(s, s->timer, EPOLLIN, err);
+	if (r == 0 && apptap_bpf_kernel_attach_fd(s->kernel) >= 0)
+		r = watch(s, apptap_bpf_kernel_attach_fd(s->kernel), EPOLLIN, err);
 	/* Last: from here on packets are captured. */
 	return r < 0 ? r
 		     : apptap_bpf_kernel_attach(s->kernel, s->interfaces, s->cfg.interface_count,

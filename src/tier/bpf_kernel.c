@@ -1,53 +1,31 @@
-/*
- * bpf_kernel.c - the programs in the kernel: loaded, told what is wanted, attached to interfaces
- *
- * How it works. A link (tcx, Linux 6.6) is a descriptor of ours, so the kernel takes the program
- * from the interface when we end, however we end. We are the first in the row, and always let the
- * next have its say: whatever others drop or redirect has been seen before.
- */
+/* bpf_kernel.c - the programs in the kernel: loaded, told what is wanted, attached to interfaces */
 #include "tier/bpf_kernel.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <capture.skel.h>
 #include <errno.h>
-#include <net/if.h>
-#include <net/if_arp.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "tier/bpf_attach.h"
 #include "tier/bpf_process.h"
 #include "tier/btf.h"
-#include "tier/devices.h"
-#include "tier/links.h"
 
 #define RING_BYTES_MIN ((size_t)1 << 20)
 #define RING_BYTES_MAX ((size_t)1 << 30)
 #define WAKE_SHARE 4 /* a ring filled to one part in so many wakes its reader */
-#define INTERFACES_MAX 4096
-/* Of newer headers than Debian 12's. */
-#define BPF_TCX_INGRESS_ ((enum bpf_attach_type)46)
-#define BPF_TCX_EGRESS_ ((enum bpf_attach_type)47)
-#define BPF_F_BEFORE_ (1U << 3)
-
-struct attached {
-	int32_t ifindex;
-	int in, out; /* owned: links; -1: none */
-	bool there;
-};
 
 struct apptap_bpf_kernel {
 	struct capture_bpf *skel; /* owned */
 	struct apptap_bpf_ring *ring; /* owned */
+	struct apptap_bpf_attach *attach; /* owned */
 	struct apptap_bpf_process *process; /* owned; NULL: makers are not known */
 	struct apptap_bpf_wanted wanted;
-	struct apptap_devices *devices; /* owned */
 	size_t ring_bytes;
-	struct attached *attached; /* owned */
-	size_t count;
 };
 
 /* What libbpf had to say last: the verifier's or the loader's words, for the error. */
@@ -87,6 +65,17 @@ static bool find_field(const struct apptap_btf *b, const char *type, const char 
 	return false;
 }
 
+static void find_numbers(struct apptap_bpf_facts *f, const struct apptap_btf *b)
+{
+	f->cast = apptap_btf_func(b, "bpf_rdonly_cast");
+	if (f->cast) {
+		f->layout.sock_type_id = apptap_btf_struct(b, "sock");
+		f->layout.cgroup_type_id = apptap_btf_struct(b, "cgroup");
+		f->layout.node_type_id = apptap_btf_struct(b, "kernfs_node");
+	}
+	apptap_bpf_facts_find(f, b);
+}
+
 static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 {
 	struct apptap_bpf_layout *l = &f->layout;
@@ -105,6 +94,7 @@ static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 		{ "sock", { "sk_type" }, 8, &l->sock_type },
 		{ "sock", { "sk_protocol" }, 8, &l->sock_protocol },
 		{ "sock", { "sk_cgrp_data.cgroup", "sk_cgrp_data" }, 8, &l->sock_cgroup },
+		{ "sock", { "sk_kern_sock" }, 1, &l->sock_kern_bit },
 		{ "cgroup", { "kn" }, 8, &l->cgroup_node },
 		{ "cgroup", { "self.parent" }, 8, &l->cgroup_parent },
 		{ "kernfs_node", { "id" }, 8, &l->node_id },
@@ -117,7 +107,6 @@ static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 		{ "task_struct", { "real_parent" }, 8, &l->task_parent },
 		{ "task_struct", { "signal" }, 8, &l->task_signal },
 		{ "signal_struct", { "live" }, 8, &l->signal_live },
-		{ "sock", { "sk_kern_sock" }, 1, &l->sock_kern_bit },
 		{ "sk_buff", { "encapsulation" }, 1, &l->skb_encapsulation_bit },
 	};
 	struct apptap_btf *b = NULL;
@@ -128,9 +117,33 @@ static int lay_out(struct apptap_bpf_facts *f, struct apptap_error *err)
 			r = apptap_error_say(err, ENOTSUP, "this kernel's struct %s has no %s",
 					     fields[i].type, fields[i].names[0]);
 	if (r == 0)
-		apptap_bpf_facts_find(f, b);
+		find_numbers(f, b);
 	apptap_btf_close(b);
 	return r;
+}
+
+/* ---- the programs ---- */
+
+/* The programs as they were built, but that they call the function with the number @cast. */
+static uint8_t *put_cast(uint32_t cast)
+{
+	const struct bpf_insn placed = { .code = BPF_JMP | BPF_CALL, .imm = APPTAP_BPF_CAST };
+	const struct bpf_insn call = { .code = BPF_JMP | BPF_CALL,
+				       .src_reg = BPF_PSEUDO_KFUNC_CALL,
+				       .imm = (int32_t)cast };
+	const void *built;
+	uint8_t *bytes;
+	size_t size;
+
+	built = capture_bpf__elf_bytes(&size);
+	bytes = malloc(size);
+	if (!bytes)
+		return NULL;
+	memcpy(bytes, built, size);
+	for (size_t i = 0; i + sizeof(call) <= size; i += sizeof(call))
+		if (memcmp(bytes + i, &placed, sizeof(placed)) == 0)
+			memcpy(bytes + i, &call, sizeof(call));
+	return bytes;
 }
 
 /* ---- the ring: half of the time that all of it takes, so it is made meanwhile ---- */
@@ -173,24 +186,48 @@ static int open_process(struct apptap_bpf_kernel *k, const struct apptap_bpf_fac
 	return r;
 }
 
+/* @direct: with the kernel's function for that. */
+static int load_with(struct apptap_bpf_kernel *k, const struct apptap_bpf_facts *facts, bool direct,
+		     int ring)
+{
+	auto_free uint8_t *bytes = put_cast(facts->cast);
+	struct apptap_bpf_layout *layout;
+	int r;
+
+	k->skel = calloc(1, sizeof(*k->skel));
+	if (!bytes || !k->skel || capture_bpf__create_skeleton(k->skel) < 0)
+		return -ENOMEM;
+	if (direct)
+		k->skel->skeleton->data = bytes;
+	r = bpf_object__open_skeleton(k->skel->skeleton, NULL);
+	if (r < 0)
+		return r;
+	layout = &k->skel->rodata->layout;
+	*layout = facts->layout;
+	if (!direct)
+		layout->sock_type_id = layout->cgroup_type_id = layout->node_type_id = 0;
+	k->skel->rodata->wanted = k->wanted;
+	r = bpf_map__reuse_fd(k->skel->maps.ring, ring);
+	return r < 0 ? r : capture_bpf__load(k->skel);
+}
+
 static int load(struct apptap_bpf_kernel *k, struct maker *m, struct apptap_error *err)
 {
 	struct apptap_bpf_facts facts = { 0 };
-	int r;
+	int r = lay_out(&facts, err);
 
-	k->skel = capture_bpf__open();
-	if (!k->skel)
-		return apptap_error_set(err, errno, "reading the programs");
-	r = lay_out(&facts, err);
 	sem_wait(&m->made);
 	if (r < 0 || m->fd < 0)
 		return r;
 	k->wanted.mptcp = facts.mptcp;
-	k->skel->rodata->layout = facts.layout;
-	k->skel->rodata->wanted = k->wanted;
-	r = bpf_map__reuse_fd(k->skel->maps.ring, m->fd);
-	if (r == 0)
-		r = capture_bpf__load(k->skel);
+	r = load_with(k, &facts, facts.cast != 0, m->fd);
+	/* Not all that know the function can call it: those without a JIT cannot. */
+	if (r < 0 && r != -EPERM && facts.cast) {
+		capture_bpf__destroy(k->skel);
+		k->skel = NULL;
+		said[0] = '\0';
+		r = load_with(k, &facts, false, m->fd);
+	}
 	return r < 0 ? explain(r, err) : open_process(k, &facts, err);
 }
 
@@ -228,7 +265,8 @@ static size_t ring_size(size_t wanted)
 }
 
 int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
-			   const struct apptap_bpf_wanted *wanted, struct apptap_error *err)
+			   const struct apptap_bpf_wanted *wanted, char *const *names, size_t count,
+			   struct apptap_error *err)
 {
 	struct apptap_bpf_kernel *k = calloc(1, sizeof(*k));
 	int r;
@@ -239,10 +277,13 @@ int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
 	libbpf_set_print(hear);
 	k->ring_bytes = ring_size(ring_bytes);
 	k->wanted = *wanted;
-	r = apptap_devices_open(&k->devices, err);
-	if (r < 0)
-		goto fail;
-	r = make_all(k, err);
+	r = apptap_bpf_attach_open(&k->attach, names, count, err);
+	if (r == 0)
+		r = make_all(k, err);
+	if (r == 0)
+		r = apptap_bpf_attach_programs(k->attach, bpf_program__fd(k->skel->progs.arrive),
+					       bpf_program__fd(k->skel->progs.leave),
+					       &k->skel->bss->settings, err);
 	if (r < 0)
 		goto fail;
 	k->skel->bss->settings.wake_bytes = (uint32_t)(k->ring_bytes / WAKE_SHARE);
@@ -259,26 +300,14 @@ fail:
 	return r;
 }
 
-static void let_go(struct attached *a)
-{
-	if (a->in >= 0)
-		close(a->in);
-	if (a->out >= 0)
-		close(a->out);
-	a->in = a->out = -1;
-}
-
 void apptap_bpf_kernel_close(struct apptap_bpf_kernel *k)
 {
 	if (!k)
 		return;
-	for (size_t i = 0; i < k->count; i++)
-		let_go(&k->attached[i]);
-	free(k->attached);
+	apptap_bpf_attach_close(k->attach);
 	apptap_bpf_ring_close(k->ring);
 	apptap_bpf_process_close(k->process);
 	capture_bpf__destroy(k->skel);
-	apptap_devices_close(k->devices);
 	free(k);
 }
 
@@ -322,120 +351,18 @@ void apptap_bpf_kernel_scope(struct apptap_bpf_kernel *k, const struct apptap_sc
 	__atomic_store_n(&s->cgroup_count, (uint32_t)scope->cgroup_count, __ATOMIC_RELEASE);
 }
 
-/* ---- interfaces ---- */
-
-static int attach_one(const struct bpf_program *prog, int32_t ifindex, bool out)
-{
-	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = BPF_F_BEFORE_);
-
-	return bpf_link_create(bpf_program__fd(prog), ifindex,
-			       out ? BPF_TCX_EGRESS_ : BPF_TCX_INGRESS_, &opts);
-}
-
-/* Interfaces that share a place in the table and differ are measured packet by packet. */
-static void set_shape(struct apptap_bpf_kernel *k, int32_t ifindex)
-{
-	const struct apptap_device *device = apptap_devices_get(k->devices, ifindex);
-	uint8_t *is_ether = &k->skel->bss->settings.is_ether[(uint32_t)ifindex % APPTAP_BPF_SHAPES];
-	bool shared = false;
-
-	for (size_t i = 0; i < k->count; i++)
-		shared |= k->attached[i].ifindex % APPTAP_BPF_SHAPES == ifindex % APPTAP_BPF_SHAPES;
-	if (device->arphrd != ARPHRD_ETHER && device->arphrd != ARPHRD_LOOPBACK)
-		*is_ether = 0;
-	else if (!shared)
-		*is_ether = 1;
-}
-
-static int attach(struct apptap_bpf_kernel *k, struct attached *a, const char *name,
-		  struct apptap_error *err)
-{
-	bool loopback = a->ifindex == APPTAP_LOOPBACK_IFINDEX; /* judged on the way out */
-
-	set_shape(k, a->ifindex);
-	a->out = attach_one(k->skel->progs.leave, a->ifindex, true);
-	if (a->out >= 0 && !loopback)
-		a->in = attach_one(k->skel->progs.arrive, a->ifindex, false);
-	if (a->out < 0 || (a->in < 0 && !loopback)) {
-		int r = a->out < 0 ? a->out : a->in;
-
-		let_go(a);
-		if (r == -ENODEV)
-			return 0; /* gone meanwhile */
-		if (r == -EINVAL && k->count == 0) {
-			apptap_error_say(
-				err, ENOTSUP,
-				"this kernel has no links for tc programs (tcx, Linux 6.6)");
-			return -ENOTSUP;
-		}
-		return apptap_error_set(err, -r, "attaching to %s", name);
-	}
-	return 0;
-}
-
-static struct attached *find(struct apptap_bpf_kernel *k, int32_t ifindex)
-{
-	for (size_t i = 0; i < k->count; i++)
-		if (k->attached[i].ifindex == ifindex)
-			return &k->attached[i];
-	return NULL;
-}
-
-static bool is_wanted(const char *name, char *const *names, size_t count)
-{
-	for (size_t i = 0; i < count; i++)
-		if (strcmp(names[i], name) == 0)
-			return true;
-	return count == 0;
-}
-
-static int add(struct apptap_bpf_kernel *k, const struct if_nameindex *link,
-	       struct apptap_error *err)
-{
-	struct attached *grown, new = { (int32_t)link->if_index, -1, -1, true };
-	int r;
-
-	if (k->count == INTERFACES_MAX)
-		return apptap_error_say(err, E2BIG, "more than %d interfaces", INTERFACES_MAX);
-	grown = reallocarray(k->attached, k->count + 1, sizeof(*grown));
-	if (!grown)
-		return apptap_error_set(err, ENOMEM, "growing the list of interfaces");
-	k->attached = grown;
-	r = attach(k, &new, link->if_name, err);
-	if (r == 0 && new.out >= 0)
-		k->attached[k->count++] = new;
-	return r;
-}
-
 int apptap_bpf_kernel_attach(struct apptap_bpf_kernel *k, char *const *names, size_t count,
 			     struct apptap_error *err)
 {
-	struct if_nameindex *links = if_nameindex();
-	size_t kept = 0;
-	int r = 0;
+	return apptap_bpf_attach_follow(k->attach, names, count, err);
+}
 
-	if (!links)
-		return apptap_error_set(err, errno, "listing interfaces");
-	for (size_t i = 0; i < k->count; i++)
-		k->attached[i].there = false;
-	for (size_t i = 0; r == 0 && links[i].if_index; i++) {
-		struct attached *a = find(k, (int32_t)links[i].if_index);
+int apptap_bpf_kernel_attach_fd(const struct apptap_bpf_kernel *k)
+{
+	return apptap_bpf_attach_fd(k->attach);
+}
 
-		if (!is_wanted(links[i].if_name, names, count))
-			continue;
-		if (a)
-			a->there = true;
-		else
-			r = add(k, &links[i], err);
-	}
-	if_freenameindex(links);
-	for (size_t i = 0; r == 0 && i < k->count; i++) {
-		if (k->attached[i].there)
-			k->attached[kept++] = k->attached[i];
-		else
-			let_go(&k->attached[i]);
-	}
-	if (r == 0)
-		k->count = kept;
-	return r;
+int apptap_bpf_kernel_restore(struct apptap_bpf_kernel *k, struct apptap_error *err)
+{
+	return apptap_bpf_attach_restore(k->attach, err);
 }

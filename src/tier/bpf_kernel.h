@@ -8,9 +8,10 @@
 struct apptap_bpf_kernel;
 
 /* Loads the programs; they see nothing yet, but @wanted->makers: from now on, makers of sockets.
- * @ring_bytes: rounded up to a power of two. */
+ * @ring_bytes: rounded up to a power of two. @names: where they will be attached; count 0: all. */
 int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
-			   const struct apptap_bpf_wanted *wanted, struct apptap_error *err);
+			   const struct apptap_bpf_wanted *wanted, char *const *names, size_t count,
+			   struct apptap_error *err);
 void apptap_bpf_kernel_close(struct apptap_bpf_kernel *k); /* NULL is fine; all is gone then */
 
 /* Memory shared with the programs: what is written there counts from the next packet on. */
@@ -31,5 +32,11 @@ struct apptap_bpf_ring *apptap_bpf_kernel_ring(const struct apptap_bpf_kernel *k
 /* Attaches to what is there and was not before; lets go of what is gone. @names: count 0: all. */
 int apptap_bpf_kernel_attach(struct apptap_bpf_kernel *k, char *const *names, size_t count,
 			     struct apptap_error *err);
+
+/* Readable when somebody may have changed what is attached; -1: nobody else can. */
+int apptap_bpf_kernel_attach_fd(const struct apptap_bpf_kernel *k);
+
+/* Puts back what others have removed. Return: how many, @err names one; -errno. */
+int apptap_bpf_kernel_restore(struct apptap_bpf_kernel *k, struct apptap_error *err);
 
 #endif

@@ -19,6 +19,9 @@
 #define HEADERS 28 /* IPv4 and UDP */
 #define PAYLOAD "apptap probe"
 
+static char loopback[] = "lo";
+static char *const names[] = { loopback };
+
 /* Negative: loopback is down. */
 static int send_both(uid_t uid)
 {
@@ -69,8 +72,6 @@ static int look(struct apptap_bpf_ring *ring, bool alone, struct apptap_error *e
 int apptap_bpf_prove(struct apptap_bpf_kernel *k, struct apptap_bpf_ring *ring,
 		     struct apptap_error *err)
 {
-	static char loopback[] = "lo";
-	char *const names[] = { loopback };
 	auto_free struct apptap_scope *scope = calloc(1, sizeof(*scope));
 	bool alone = apptap_probe_can_be(NOBODYS_UID);
 	int r;
@@ -80,7 +81,7 @@ int apptap_bpf_prove(struct apptap_bpf_kernel *k, struct apptap_bpf_ring *ring,
 	scope->uids[0].uid = alone ? NOBODYS_UID : geteuid();
 	scope->uid_count = 1;
 	apptap_bpf_kernel_scope(k, scope);
-	r = apptap_bpf_kernel_attach(k, names, 1, err);
+	r = apptap_bpf_kernel_attach(k, names, ARRAY_SIZE(names), err);
 	if (r < 0)
 		return r;
 	/* With loopback down the programs are there, and more cannot be shown. */
@@ -93,7 +94,7 @@ int apptap_bpf_probe(struct apptap_error *err)
 	struct apptap_bpf_kernel *kernel = NULL;
 	int fd, r;
 
-	r = apptap_bpf_kernel_open(&kernel, RING_BYTES, &nothing, err);
+	r = apptap_bpf_kernel_open(&kernel, RING_BYTES, &nothing, names, ARRAY_SIZE(names), err);
 	if (r < 0)
 		return r;
 	apptap_bpf_kernel_settings(kernel)->snaplen = HEADERS + sizeof(PAYLOAD);

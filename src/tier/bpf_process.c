@@ -30,9 +30,10 @@ struct apptap_bpf_process {
 void apptap_bpf_facts_find(struct apptap_bpf_facts *f, const struct apptap_btf *b)
 {
 	f->visit_task = apptap_btf_func(b, "bpf_iter_task");
-	if (apptap_btf_field(b, "socket", "sk") == APPTAP_BPF_SOCKET_SK * 8LL)
+	if (apptap_btf_func(b, "bpf_sock_from_file") && /* 5.11 */
+	    apptap_btf_field(b, "socket", "sk") == APPTAP_BPF_SOCKET_SK * 8LL)
 		f->visit_file = apptap_btf_func(b, "bpf_iter_task_file");
-	f->mptcp = apptap_btf_field(b, "mptcp_sock", "sk") >= 0;
+	f->mptcp = apptap_btf_func(b, "bpf_mptcp_sock_from_subflow") != 0; /* 5.19 */
 }
 
 /* ---- loading ---- */

@@ -13,6 +13,7 @@ struct apptap_bpf_facts {
 	uint32_t
 		visit_task; /* BTF's number of the kernel's walk over processes; 0: there is none */
 	uint32_t visit_file; /* the same of what they have open */
+	uint32_t cast; /* and of bpf_rdonly_cast; 0: this kernel has none */
 	bool mptcp;
 };
 

@@ -26,6 +26,7 @@ struct apptap_btf {
 	size_t strings_len;
 	uint32_t *at; /* owned: of type i + 1, from types on */
 	uint32_t count;
+	uint32_t *latest; /* owned: the struct that was asked for last; 0: none was */
 };
 
 /* What follows a type's head. -1: not known. */
@@ -116,7 +117,9 @@ int apptap_btf_parse(struct apptap_btf **out, uint8_t *data, size_t size)
 		return r;
 	}
 	b->data = data;
-	r = parse(b, size);
+	b->latest = calloc(1, sizeof(*b->latest));
+	if (b->latest)
+		r = parse(b, size);
 	if (r < 0) {
 		apptap_btf_close(b);
 		return r;
@@ -172,6 +175,7 @@ void apptap_btf_close(struct apptap_btf *b)
 	if (!b)
 		return;
 	free(b->at);
+	free(b->latest);
 	free(b->data);
 	free(b);
 }
@@ -223,19 +227,28 @@ static int64_t find(const struct apptap_btf *b, /* NOLINT(misc-no-recursion) */
 	return -ENOENT;
 }
 
-int64_t apptap_btf_field(const struct apptap_btf *b, const char *type, const char *field)
+uint32_t apptap_btf_struct(const struct apptap_btf *b, const char *name)
 {
-	size_t len = strlen(type);
+	size_t len = strlen(name);
 
+	if (*b->latest && is_named(b, type_of(b, *b->latest)->name_off, name, len))
+		return *b->latest;
 	for (uint32_t id = 1; id <= b->count; id++) {
 		const struct btf_type *t = type_of(b, id);
 
 		/* Before the name: most types are not structs. */
 		if (BTF_INFO_KIND(t->info) == BTF_KIND_STRUCT && BTF_INFO_VLEN(t->info) &&
-		    is_named(b, t->name_off, type, len))
-			return find(b, t, field, 0);
+		    is_named(b, t->name_off, name, len))
+			return *b->latest = id;
 	}
-	return -ENOENT;
+	return 0;
+}
+
+int64_t apptap_btf_field(const struct apptap_btf *b, const char *type, const char *field)
+{
+	uint32_t id = apptap_btf_struct(b, type);
+
+	return id ? find(b, type_of(b, id), field, 0) : -ENOENT;
 }
 
 uint32_t apptap_btf_func(const struct apptap_btf *b, const char *name)

@@ -20,6 +20,9 @@ void apptap_btf_close(struct apptap_btf *b); /* NULL is fine */
  */
 int64_t apptap_btf_field(const struct apptap_btf *b, const char *type, const char *field);
 
+/* The number of struct @name; 0: there is none. Quick where it was asked for last. */
+uint32_t apptap_btf_struct(const struct apptap_btf *b, const char *name);
+
 /* The number of the function @name; 0: there is none. */
 uint32_t apptap_btf_func(const struct apptap_btf *b, const char *name);
 

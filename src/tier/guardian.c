@@ -1,5 +1,5 @@
 /*
- * guardian.c - a process that outlives a killed agent, and removes the chains it has left
+ * guardian.c - a process that outlives a killed agent, and removes what it has left in the kernel
  *
  * How it works. It waits at one end of a pipe for the other to close: the agent does that when it
  * is done, and the kernel does it when the agent is killed. So there is one way for both. It runs
@@ -13,25 +13,34 @@
 #include <stdio.h>
 #include <sys/wait.h>
 
+#include "tier/clsact_end.h"
 #include "tier/ipt_table.h"
 #include "tier/marks.h"
+#include "tier/tag.h"
 
 #define HELD_FD 3
 #define AFTER_KILL_US 300000
 
+/* In the new process, which has the agent's memory until execv(). */
 static void become(const struct apptap_guardian_orders *orders, int in)
 {
 	char number[16];
-	char *argv[] = { (char *)"apptap", (char *)"--guardian",   (char *)orders->tag,
-			 number,	   (char *)orders->absent, NULL };
-	int null = open("/dev/null", O_RDWR);
+	char *argv[] = { (char *)"apptap",
+			 (char *)"--guardian",
+			 (char *)orders->what,
+			 (char *)orders->tag,
+			 orders->absent ? number : NULL,
+			 (char *)orders->absent,
+			 NULL };
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
 	snprintf(number, sizeof(number), "%x", orders->mark);
 	setsid();
 	dup2(in, STDIN_FILENO);
 	dup2(null, STDOUT_FILENO);
 	dup2(null, STDERR_FILENO);
-	dup2(orders->held, HELD_FD); /* not to be closed by exec, unlike all others of ours */
+	dup2(orders->held, HELD_FD);
+	fcntl(HELD_FD, F_SETFD, 0); /* not to be closed by exec, unlike all others of ours */
 	execv("/proc/self/exe", argv);
 	_exit(127);
 }
@@ -43,7 +52,7 @@ int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardia
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return apptap_error_set(err, errno, "making a pipe");
-	g->pid = fork();
+	g->pid = vfork(); /* fork() would copy the tables of all the pages of a ring */
 	if (g->pid == 0)
 		become(orders, ends[0]);
 	close(ends[0]);
@@ -51,7 +60,8 @@ int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardia
 	if (g->pid > 0)
 		return 0;
 	close(apptap_steal_fd(&g->fd));
-	return apptap_error_set(err, EAGAIN, "starting the process that removes our rules");
+	return apptap_error_set(err, EAGAIN, "starting the process that removes our %s",
+				orders->what);
 }
 
 void apptap_guardian_end(struct apptap_guardian *g)
@@ -73,25 +83,35 @@ static void remove_chains(const char *tag)
 		usleep(100000);
 }
 
-int apptap_guardian_main(const char *tag, const char *mark, const char *absent)
+static void end_chains(const char *tag, const char *mark, const char *absent, bool killed)
+{
+	remove_chains(tag);
+	if (killed) { /* what the agent had just started may come later still */
+		usleep(AFTER_KILL_US);
+		remove_chains(tag);
+	}
+	apptap_ipt_restore_absent(absent);
+	apptap_marks_clear((uint32_t)strtoul(mark, NULL, 16), NULL);
+}
+
+int apptap_guardian_main(int argc, char **argv)
 {
 	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE };
-	char byte;
+	char byte, tag[APPTAP_TAG_BYTES + 1];
+	bool chains = argc == 4 && strcmp(argv[0], APPTAP_IPT_HELD) == 0;
+	bool filters = argc == 2 && strcmp(argv[0], APPTAP_CLSACT_HELD) == 0;
 	ssize_t n;
 
-	if (strlen(tag) != 8 || strspn(tag, "0123456789abcdef") != 8)
+	if ((!chains && !filters) || !apptap_tag_parse(argv[1], tag) || argv[1][APPTAP_TAG_BYTES])
 		return 2;
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], SIG_IGN);
 	while ((n = read(STDIN_FILENO, &byte, 1)) < 0)
 		if (errno != EINTR)
 			break;
-	remove_chains(tag);
-	if (n <= 0) { /* what the killed agent had just started may come later still */
-		usleep(AFTER_KILL_US);
-		remove_chains(tag);
-	}
-	apptap_ipt_restore_absent(absent);
-	apptap_marks_clear((uint32_t)strtoul(mark, NULL, 16), NULL);
+	if (chains)
+		end_chains(tag, argv[2], argv[3], n <= 0);
+	else
+		apptap_clsact_remove(tag, NULL);
 	return 0;
 }

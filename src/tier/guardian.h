@@ -1,4 +1,5 @@
-/* guardian.h - a process that outlives a killed agent, and removes the chains it has left */
+/* guardian.h - a process that outlives a killed agent, and removes what it has left in the kernel
+ */
 #ifndef APPTAP_TIER_GUARDIAN_H
 #define APPTAP_TIER_GUARDIAN_H
 
@@ -15,10 +16,11 @@ struct apptap_guardian {
 	}
 
 struct apptap_guardian_orders {
-	const char *tag; /* of the chains */
-	const char *absent; /* before our rules: see apptap_ipt_absent() */
-	uint32_t mark; /* bits to clear in conntrack */
-	int held; /* the name of the chains, which it holds as well */
+	const char *what; /* APPTAP_IPT_HELD or APPTAP_CLSACT_HELD: chains or filters */
+	const char *tag; /* of these */
+	int held; /* from apptap_tag_hold(what, tag): the guardian holds it as well */
+	uint32_t mark; /* with chains: bits to clear in conntrack */
+	const char *absent; /* with chains: before our rules, see apptap_ipt_absent() */
 };
 
 int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardian_orders *orders,
@@ -27,8 +29,8 @@ int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardia
 /* Has it do its work now, and waits for it. */
 void apptap_guardian_end(struct apptap_guardian *g);
 
-/* What `apptap --guardian TAG MARK ABSENT` does: waits for the end of its stdin. Return: an exit
- * code. */
-int apptap_guardian_main(const char *tag, const char *mark, const char *absent);
+/* What `apptap --guardian WHAT TAG [MARK ABSENT]` does: waits for the end of its stdin. @argc and
+ * @argv: from WHAT on. Return: an exit code. */
+int apptap_guardian_main(int argc, char **argv);
 
 #endif

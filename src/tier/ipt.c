@@ -13,9 +13,9 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
+
+#include "tier/tag.h"
 
 #define SAVED_MAX (4U << 20)
 #define TAG_MAX 16
@@ -355,33 +355,13 @@ uint32_t apptap_ipt_marks(const char *saved)
 	return used;
 }
 
-int apptap_ipt_hold(const char *tag)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int len = snprintf(a.sun_path + 1, sizeof(a.sun_path) - 1, "apptap-chains-%.16s", tag);
-	auto_close int fd = socket(AF_UNIX, SOCK_DGRAM, 0); /* for the guardian too */
-
-	if (fd < 0 ||
-	    bind(fd, (struct sockaddr *)&a,
-		 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)len)) < 0)
-		return -errno;
-	return apptap_steal_fd(&fd);
-}
-
 /* The tag in a chain's name; false: it is none of ours. */
-static bool tag_of(const char *line, char tag[TAG_MAX])
+static bool tag_of(const char *line, char tag[APPTAP_TAG_BYTES + 1])
 {
 	const char *p = line + 1 + strlen(APPTAP_IPT_PREFIX);
-	size_t len;
 
-	if (line[0] != ':' || !names_ours(line + 1, APPTAP_IPT_PREFIX))
-		return false;
-	len = strspn(p, "0123456789abcdef");
-	if (len != 8 || p[len] != '_')
-		return false;
-	memcpy(tag, p, len);
-	tag[len] = '\0';
-	return true;
+	return line[0] == ':' && names_ours(line + 1, APPTAP_IPT_PREFIX) &&
+	       apptap_tag_parse(p, tag) && p[APPTAP_TAG_BYTES] == '_';
 }
 
 int apptap_ipt_heal(struct apptap_error *err)
@@ -390,7 +370,7 @@ int apptap_ipt_heal(struct apptap_error *err)
 
 	for (int family = APPTAP_IPT_V4; family <= APPTAP_IPT_V6; family++) {
 		auto_free char *saved = NULL;
-		char tag[TAG_MAX], last[TAG_MAX] = "";
+		char tag[APPTAP_TAG_BYTES + 1], last[APPTAP_TAG_BYTES + 1] = "";
 
 		if (apptap_ipt_check((enum apptap_ipt_family)family, NULL) < 0 ||
 		    apptap_ipt_save((enum apptap_ipt_family)family, &saved, NULL) < 0)
@@ -402,7 +382,7 @@ int apptap_ipt_heal(struct apptap_error *err)
 			if (!tag_of(l, tag) || strcmp(tag, last) == 0)
 				continue;
 			memcpy(last, tag, sizeof(last));
-			fd = apptap_ipt_hold(tag);
+			fd = apptap_tag_hold(APPTAP_IPT_HELD, tag);
 			if (fd < 0)
 				continue; /* somebody looks after it */
 			r = remove_family((enum apptap_ipt_family)family, tag, err);

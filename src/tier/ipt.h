@@ -5,6 +5,7 @@
 #include "base/error.h"
 
 #define APPTAP_IPT_PREFIX "APPTAP_" /* begins the name of every chain of ours */
+#define APPTAP_IPT_HELD "chains" /* apptap_tag_hold(): somebody looks after them */
 
 enum apptap_ipt_family { APPTAP_IPT_V4, APPTAP_IPT_V6 };
 
@@ -32,12 +33,6 @@ uint32_t apptap_ipt_marks(const char *saved);
 
 /* Those of iptables' own tables, in a kernel that has some in use: nftables does not list them. */
 uint32_t apptap_ipt_legacy_marks(enum apptap_ipt_family family);
-
-/*
- * Holds the name of @tag as long as the descriptor is open, in whichever process: who finds the
- * name free knows that nobody looks after its chains. -EADDRINUSE: somebody does.
- */
-int apptap_ipt_hold(const char *tag);
 
 /* Removes the chains of captures that nobody looks after any more. Return: chains; -errno. */
 int apptap_ipt_heal(struct apptap_error *err);

@@ -17,6 +17,7 @@
 #include "tier/deaths.h"
 #include "tier/devices.h"
 #include "tier/haste.h"
+#include "tier/interfaces.h"
 #include "tier/links.h"
 #include "tier/marks.h"
 #include "tier/nflog_packet.h"
@@ -29,7 +30,6 @@
 #define GROUP_DEFAULT 30
 #define READS_A_TURN 64
 #define READER_NICE (-20)
-#define INTERFACES_MAX 64
 #define HOLD_BYTES (64U << 20)
 #define HOLD_TICK_MS 4
 #define IDLE_TICK_MS 100
@@ -57,7 +57,7 @@ struct nflog {
 	long timer_ms; /* its interval; 0: not armed */
 	struct apptap_marks marks;
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
-	char *interfaces[INTERFACES_MAX];
+	char **interfaces; /* owned */
 	struct apptap_devices *devices;
 	bool flood; /* comes: this must not take a CPU from all others */
 	bool more; /* the last turn ended before all was read */
@@ -106,10 +106,7 @@ static bool interface_wanted(const struct nflog *s, int32_t ifindex)
 	if (!s->cfg.interface_count)
 		return true;
 	name = apptap_links_name(s->links, ifindex);
-	for (size_t i = 0; name && i < s->cfg.interface_count; i++)
-		if (strcmp(s->interfaces[i], name) == 0)
-			return true;
-	return false;
+	return name && apptap_interfaces_have(s->interfaces, s->cfg.interface_count, name);
 }
 
 /* ---- judging ---- */
@@ -428,34 +425,13 @@ static void nflog_close(struct apptap_tier *t)
 	apptap_diag_close(s->diag);
 	if (s->timer >= 0)
 		close(s->timer);
-	for (size_t i = 0; i < s->cfg.interface_count; i++)
-		free(s->interfaces[i]);
+	apptap_interfaces_free(s->interfaces, s->cfg.interface_count);
 	if (s->base.fd >= 0)
 		close(s->base.fd);
 	free(s);
 }
 
 /* ---- opening ---- */
-
-static int copy_interfaces(struct nflog *s, const struct apptap_tier_config *cfg,
-			   struct apptap_error *err)
-{
-	int r;
-
-	if (cfg->interface_count > INTERFACES_MAX)
-		return apptap_error_say(err, E2BIG, "more than %d interfaces named",
-					INTERFACES_MAX);
-	r = apptap_links_check(s->links, cfg->interfaces, cfg->interface_count, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < cfg->interface_count; i++) {
-		s->interfaces[i] = strdup(cfg->interfaces[i]);
-		if (!s->interfaces[i])
-			return apptap_error_set(err, ENOMEM, "copying interface names");
-		s->cfg.interface_count++;
-	}
-	return 0;
-}
 
 /* The group that was asked for, or the next that nobody has. */
 static int open_reader(struct nflog *s, uint16_t *group, struct apptap_error *err)
@@ -481,7 +457,8 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 	if (r == 0)
 		r = apptap_devices_open(&s->devices, err);
 	if (r == 0)
-		r = copy_interfaces(s, cfg, err);
+		r = apptap_interfaces_copy(&s->interfaces, &s->cfg.interface_count, s->links, cfg,
+					   err);
 	if (r == 0)
 		r = apptap_diag_open(&s->diag, err);
 	if (r == 0 && apptap_deaths_new(&s->deaths) < 0)
@@ -533,7 +510,7 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	s->marks = (struct apptap_marks)APPTAP_MARKS_NONE;
 	s->base.fd = epoll_create1(EPOLL_CLOEXEC);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	apptap_rules_make_tag(s->tag);
+	apptap_tag_make(s->tag);
 	if (cfg->scope->whole_device)
 		r = apptap_error_say(err, ENOTSUP,
 				     "a whole device is not what the tier nflog is for");

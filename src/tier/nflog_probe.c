@@ -100,7 +100,7 @@ static int prove(struct probe *probe, struct apptap_nflog_reader *reader, uint16
 		return apptap_error_set(err, ENOMEM, "allocating a scope");
 	scope->uids[0].uid = uid;
 	scope->uid_count = 1;
-	apptap_rules_make_tag(probe->tag);
+	apptap_tag_make(probe->tag);
 	memcpy(cfg.tag, probe->tag, sizeof(cfg.tag));
 	r = apptap_rules_install(&rules, &cfg, err);
 	free(scope);

@@ -2,20 +2,9 @@
 #include "tier/rules.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 
 static const struct apptap_rules_ops *const backends[] = { &apptap_rules_nft, &apptap_rules_ipt };
-
-void apptap_rules_make_tag(char tag[APPTAP_RULES_TAG_BYTES + 1])
-{
-	auto_close int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
-	uint32_t v = (uint32_t)apptap_clock_ns(CLOCK_MONOTONIC);
-
-	if (fd >= 0 && read(fd, &v, sizeof(v)) < 0)
-		v ^= (uint32_t)getpid();
-	snprintf(tag, APPTAP_RULES_TAG_BYTES + 1, "%08x", v);
-}
 
 int apptap_rules_install(struct apptap_rules **out, const struct apptap_rules_config *cfg,
 			 struct apptap_error *err)

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "scope/scope.h"
+#include "tier/tag.h"
 
 /*
  * A connection's mark says which of its ends the app is, by a bit for each: so loopback, where both
@@ -56,7 +57,7 @@ static inline bool apptap_rules_is_notice(enum apptap_rule_class class)
 	return class == APPTAP_RULE_TAKEN || class == APPTAP_RULE_ACCEPTED;
 }
 
-#define APPTAP_RULES_TAG_BYTES 8 /* in front of the letter */
+#define APPTAP_RULES_TAG_BYTES APPTAP_TAG_BYTES /* in front of the letter */
 
 struct apptap_rules_config {
 	const struct apptap_scope *scope; /* borrowed for the call */
@@ -105,9 +106,6 @@ struct apptap_rules {
 
 extern const struct apptap_rules_ops apptap_rules_nft;
 extern const struct apptap_rules_ops apptap_rules_ipt;
-
-/* Tells our packets and our table from any other's. */
-void apptap_rules_make_tag(char tag[APPTAP_RULES_TAG_BYTES + 1]);
 
 /* By the first of them that works here. @err: what each says that does not. */
 int apptap_rules_install(struct apptap_rules **out, const struct apptap_rules_config *cfg,

@@ -226,6 +226,7 @@ static int install_both(struct ipt_rules *n, const struct apptap_rules_config *c
 {
 	char absent[APPTAP_IPT_ABSENT_MAX + 1] = "";
 	struct apptap_guardian_orders orders = {
+		.what = APPTAP_IPT_HELD,
 		.tag = n->tag,
 		.absent = absent,
 		.mark = n->mark,
@@ -237,7 +238,7 @@ static int install_both(struct ipt_rules *n, const struct apptap_rules_config *c
 	n->v6 = !cfg->trial && apptap_ipt_check(APPTAP_IPT_V6, NULL) != -EAFNOSUPPORT;
 	if (!cfg->trial)
 		apptap_ipt_heal(NULL); /* what a power cut has left */
-	n->held = apptap_ipt_hold(n->tag);
+	n->held = apptap_tag_hold(APPTAP_IPT_HELD, n->tag);
 	if (n->held < 0)
 		return apptap_error_set(err, -n->held, "naming our chains");
 	orders.held = n->held;

@@ -15,6 +15,7 @@
 #include "tier/attribution.h"
 #include "tier/filter.h"
 #include "tier/hold.h"
+#include "tier/interfaces.h"
 #include "tier/quiet.h"
 #include "tier/ring.h"
 #include "tier/sockdiag_probe.h"
@@ -32,6 +33,8 @@
 #define SLACK_NS                                                                         \
 	(100 * APPTAP_NSEC_PER_USEC) /* by which a trigger's time may be later than ours \
 				      */
+
+_Static_assert(APPTAP_INTERFACES_MAX <= APPTAP_FILTER_IFACES_MAX, "a filter takes them all");
 
 struct sockdiag {
 	struct apptap_tier base;
@@ -272,12 +275,7 @@ static void link_gone(void *arg, const char *name)
 {
 	struct sockdiag *s = arg;
 
-	for (size_t i = 0; i < s->cfg.interface_count; i++)
-		if (strcmp(s->interfaces[i], name) == 0)
-			apptap_tier_warn(
-				&s->cfg,
-				"interface %s went away; the capture goes on, and follows it if it comes back",
-				name);
+	apptap_interfaces_gone(&s->cfg, s->interfaces, s->cfg.interface_count, name);
 }
 
 /* Often while packets wait, else now and then: for ports that have begun to listen. */
@@ -413,9 +411,7 @@ static void sockdiag_close(struct apptap_tier *t)
 	apptap_links_close(s->links);
 	apptap_diag_close(s->diag);
 	apptap_members_free(s->members);
-	for (size_t i = 0; i < s->cfg.interface_count; i++)
-		free(s->interfaces[i]);
-	free(s->interfaces);
+	apptap_interfaces_free(s->interfaces, s->cfg.interface_count);
 	if (s->timer >= 0)
 		close(s->timer);
 	if (s->base.fd >= 0)
@@ -424,30 +420,6 @@ static void sockdiag_close(struct apptap_tier *t)
 }
 
 /* ---- opening ---- */
-
-static int copy_interfaces(struct sockdiag *s, const struct apptap_tier_config *cfg,
-			   struct apptap_error *err)
-{
-	int r;
-
-	s->cfg.interface_count = 0;
-	if (cfg->interface_count > APPTAP_FILTER_IFACES_MAX)
-		return apptap_error_say(err, E2BIG, "more than %d interfaces named",
-					APPTAP_FILTER_IFACES_MAX);
-	r = apptap_links_check(s->links, cfg->interfaces, cfg->interface_count, err);
-	if (r < 0 || cfg->interface_count == 0)
-		return r;
-	s->interfaces = calloc(cfg->interface_count, sizeof(*s->interfaces));
-	if (!s->interfaces)
-		return apptap_error_set(err, ENOMEM, "copying interface names");
-	for (size_t i = 0; i < cfg->interface_count; i++) {
-		s->interfaces[i] = strdup(cfg->interfaces[i]);
-		if (!s->interfaces[i])
-			return apptap_error_set(err, ENOMEM, "copying interface names");
-		s->cfg.interface_count++;
-	}
-	return 0;
-}
 
 static int watch(struct sockdiag *s, int fd, struct apptap_error *err)
 {
@@ -500,7 +472,8 @@ static int open_parts(struct sockdiag *s, const struct apptap_tier_config *cfg,
 	if (r == 0)
 		r = apptap_links_open(&s->links, err);
 	if (r == 0)
-		r = copy_interfaces(s, cfg, err);
+		r = apptap_interfaces_copy(&s->interfaces, &s->cfg.interface_count, s->links, cfg,
+					   err);
 	if (r < 0)
 		return r;
 	if (apptap_deaths_new(&s->deaths) < 0 || apptap_hold_new(&s->hold, HOLD_BYTES) < 0)

@@ -1,7 +1,8 @@
 /* conn_record.c - a connection as it crosses the wire: fixed size, little-endian */
 #include "wire/conn_record.h"
 
-_Static_assert(APPTAP_CONN_RECORD_BYTES == 2 * 16 + 2 * 2 + 4 + 4 + 6 * 8, "the wire's layout");
+_Static_assert(APPTAP_CONN_RECORD_BYTES == 2 * 16 + 2 * 2 + 4 + 4 + 6 * 8 + 4 + 16,
+	       "the wire's layout");
 
 void apptap_conn_record_encode(const struct apptap_conn_record *c,
 			       uint8_t out[APPTAP_CONN_RECORD_BYTES])
@@ -20,6 +21,8 @@ void apptap_conn_record_encode(const struct apptap_conn_record *c,
 	apptap_put_le32(out + 40, c->uid);
 	for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
 		apptap_put_le64(out + 44 + 8 * i, numbers[i]);
+	apptap_put_le32(out + 92, c->pid);
+	memcpy(out + 96, c->comm, sizeof(c->comm));
 }
 
 bool apptap_conn_record_take(struct apptap_view *v, struct apptap_conn_record *out)
@@ -42,5 +45,8 @@ bool apptap_conn_record_take(struct apptap_view *v, struct apptap_conn_record *o
 	out->packets_in = apptap_get_le64(p + 68);
 	out->bytes_out = apptap_get_le64(p + 76);
 	out->bytes_in = apptap_get_le64(p + 84);
+	out->pid = apptap_get_le32(p + 92);
+	memcpy(out->comm, p + 96, sizeof(out->comm));
+	out->comm[sizeof(out->comm) - 1] = '\0';
 	return true;
 }

@@ -14,6 +14,8 @@ struct apptap_conn_record {
 	uint8_t ip; /* 4 or 6: what was on the wire */
 	uint8_t tcp_flags; /* 1 SYN, 2 FIN, 4 RST seen */
 	uint32_t uid;
+	uint32_t pid; /* 0: not known */
+	char comm[16]; /* raw, ended by a NUL; "": not known */
 	uint64_t first_ns;
 	uint64_t last_ns;
 	uint64_t packets_out;
@@ -22,7 +24,7 @@ struct apptap_conn_record {
 	uint64_t bytes_in;
 };
 
-#define APPTAP_CONN_RECORD_BYTES 92u
+#define APPTAP_CONN_RECORD_BYTES 112u
 
 void apptap_conn_record_encode(const struct apptap_conn_record *c,
 			       uint8_t out[APPTAP_CONN_RECORD_BYTES]);

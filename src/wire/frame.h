@@ -18,7 +18,7 @@
  * whole only when its DONE event has come and names as many bytes as were received: a transport
  * that is cut off may look just like one that ended.
  */
-#define APPTAP_WIRE_VERSION 1
+#define APPTAP_WIRE_VERSION 2
 #define APPTAP_FRAME_HEADER_BYTES 8u
 #define APPTAP_FRAME_BODY_MAX (1u << 20)
 

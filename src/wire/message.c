@@ -42,7 +42,8 @@ struct field {
 	}
 
 static const char *const command_names[] = { "start", "stop",  "probe", "cleanup",
-					     "list",  "clock", NULL };
+					     "list",  "clock", "beat",	NULL };
+_Static_assert(ARRAY_SIZE(command_names) == APPTAP_COMMAND_BEAT + 2, "each command has its name");
 static const char *const event_names[] = { "ready", "status",  "warning", "error",
 					   "probe", "cleanup", "done",	  "clock",
 					   "scope", "apps",    NULL };
@@ -76,6 +77,7 @@ static const struct field start_fields[] = {
 	OPTION_FIELD(struct apptap_start, nflog_group, UINT16_MAX),
 	OPTION_FIELD(struct apptap_start, duration_ms, 1ull << 40),
 	OPTION_FIELD(struct apptap_start, count, INT64_MAX),
+	OPTION_FIELD(struct apptap_start, silence_ms, INT32_MAX),
 	{ 0 },
 };
 
@@ -149,6 +151,15 @@ static const struct field cleanup_fields[] = {
 	OPTION_FIELD(struct apptap_event_cleanup, cgroups_removed, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, chains_removed, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, files_removed, INT64_MAX),
+	OPTION_FIELD(struct apptap_event_cleanup, filters_removed, INT64_MAX),
+	OPTION_FIELD(struct apptap_event_cleanup, captures_left, INT64_MAX),
+	{ 0 },
+};
+
+static const struct field left_fields[] = {
+	TEXT_FIELD(struct apptap_wire_left, path),
+	NUMBER_FIELD(struct apptap_wire_left, bytes, INT64_MAX),
+	NUMBER_FIELD(struct apptap_wire_left, age_s, INT64_MAX),
 	{ 0 },
 };
 
@@ -197,10 +208,7 @@ static void number_store(void *member, size_t size, uint64_t value)
 {
 	uint32_t small = (uint32_t)value;
 
-	if (size == sizeof(small))
-		memcpy(member, &small, sizeof(small));
-	else
-		memcpy(member, &value, sizeof(value));
+	memcpy(member, size == sizeof(small) ? (const void *)&small : &value, size);
 }
 
 static json_t *text_to_json(const char *text, size_t size)
@@ -456,6 +464,9 @@ int apptap_event_encode(const struct apptap_wire_event *ev, char **out, struct a
 		break;
 	case APPTAP_WIRE_EVENT_CLEANUP:
 		object = fields_to_json(cleanup_fields, &ev->cleanup);
+		attach(&object, "left",
+		       list_to_json(left_fields, ev->cleanup.left, sizeof(ev->cleanup.left[0]),
+				    MIN(ev->cleanup.left_count, APPTAP_WIRE_LEFT_MAX)));
 		break;
 	case APPTAP_WIRE_EVENT_DONE:
 		object = fields_to_json(done_fields, &ev->done);
@@ -542,33 +553,34 @@ static int event_from_json(const json_t *object, struct apptap_wire_event *ev,
 		return fields_from_json(error_fields, object, &ev->error, err);
 	case APPTAP_WIRE_EVENT_PROBE:
 		r = fields_from_json(probe_fields, object, &ev->probe, err);
-		if (r < 0)
-			return r;
-		return list_from_json(probed_fields, json_object_get(object, "tiers"),
-				      ev->probe.tiers, sizeof(ev->probe.tiers[0]),
-				      APPTAP_WIRE_TIERS_MAX, &ev->probe.tier_count, err);
+		return r < 0 ? r
+			     : list_from_json(probed_fields, json_object_get(object, "tiers"),
+					      ev->probe.tiers, sizeof(ev->probe.tiers[0]),
+					      APPTAP_WIRE_TIERS_MAX, &ev->probe.tier_count, err);
 	case APPTAP_WIRE_EVENT_CLEANUP:
-		return fields_from_json(cleanup_fields, object, &ev->cleanup, err);
+		r = fields_from_json(cleanup_fields, object, &ev->cleanup, err);
+		return r < 0 ? r
+			     : list_from_json(left_fields, json_object_get(object, "left"),
+					      ev->cleanup.left, sizeof(ev->cleanup.left[0]),
+					      APPTAP_WIRE_LEFT_MAX, &ev->cleanup.left_count, err);
 	case APPTAP_WIRE_EVENT_CLOCK:
 		return fields_from_json(clock_fields, object, &ev->clock, err);
 	case APPTAP_WIRE_EVENT_APPS:
 		r = fields_from_json(apps_fields, object, &ev->apps, err);
-		if (r < 0)
-			return r;
-		return list_from_json(app_fields, json_object_get(object, "apps"), ev->apps.apps,
-				      sizeof(ev->apps.apps[0]), APPTAP_WIRE_APPS_MAX,
-				      &ev->apps.app_count, err);
+		return r < 0 ? r
+			     : list_from_json(app_fields, json_object_get(object, "apps"),
+					      ev->apps.apps, sizeof(ev->apps.apps[0]),
+					      APPTAP_WIRE_APPS_MAX, &ev->apps.app_count, err);
 	case APPTAP_WIRE_EVENT_DONE:
 		break;
 	}
 	r = fields_from_json(done_fields, object, &ev->done, err);
-	if (r < 0)
-		return r;
-	r = fields_from_json(error_fields, json_object_get(object, "error"), &ev->done.error, err);
-	if (r < 0)
-		return r;
-	return fields_from_json(counter_fields, json_object_get(object, "counters"),
-				&ev->done.counters, err);
+	if (r >= 0)
+		r = fields_from_json(error_fields, json_object_get(object, "error"),
+				     &ev->done.error, err);
+	return r < 0 ? r
+		     : fields_from_json(counter_fields, json_object_get(object, "counters"),
+					&ev->done.counters, err);
 }
 
 int apptap_event_decode(struct apptap_view body, struct apptap_wire_event *out,

@@ -13,6 +13,7 @@
 #define APPTAP_WIRE_PATH_BYTES 512u
 #define APPTAP_WIRE_CGROUPS_MAX 16u
 #define APPTAP_WIRE_PROCESSES_MAX 64u
+#define APPTAP_WIRE_LEFT_MAX 8u
 #define APPTAP_SNAPLEN_MAX 262144u
 #define APPTAP_RING_BYTES_MAX (1ull << 30)
 
@@ -23,6 +24,7 @@ enum apptap_command_type {
 	APPTAP_COMMAND_CLEANUP,
 	APPTAP_COMMAND_LIST,
 	APPTAP_COMMAND_CLOCK, /* answered at once: how far the clocks are apart */
+	APPTAP_COMMAND_BEAT, /* not answered: the host is there */
 };
 
 /* Absent is "", 0, false: then the default holds. Exactly one way to name the target is used. */
@@ -56,6 +58,7 @@ struct apptap_start {
 	uint32_t nflog_group; /* 0: the default */
 	uint64_t duration_ms;
 	uint64_t count;
+	uint32_t silence_ms; /* hearing nothing for so long, the agent ends; 0: it need not hear */
 	char interfaces[APPTAP_WIRE_INTERFACES_MAX][16];
 	uint32_t interface_count;
 };
@@ -155,13 +158,24 @@ struct apptap_event_probe {
 	char system[160]; /* "Android 14 (API 34), Linux 6.1.75 aarch64" */
 };
 
+/* A capture that was not fetched. */
+struct apptap_wire_left {
+	char path[APPTAP_WIRE_PATH_BYTES];
+	uint64_t bytes;
+	uint64_t age_s;
+};
+
 struct apptap_event_cleanup {
 	uint64_t processes_checked;
 	uint64_t agents_ended;
 	uint64_t cgroups_removed; /* of commands that have ended */
 	uint64_t agents_live; /* of captures that run now: left alone */
 	uint64_t chains_removed; /* iptables', of captures that nobody looks after */
-	uint64_t files_removed; /* agents' programs and captures that were not fetched */
+	uint64_t files_removed; /* agents' programs and old captures that were not fetched */
+	uint64_t captures_left; /* that were not fetched, and are not old */
+	struct apptap_wire_left left[APPTAP_WIRE_LEFT_MAX]; /* the first of them */
+	uint32_t left_count;
+	uint64_t filters_removed; /* tc's, of captures that nobody looks after */
 };
 
 struct apptap_wire_app {

@@ -23,7 +23,9 @@ int main(void)
 	AT(apptap_connection, local);
 	AT(apptap_connection, first_ns);
 	AT(apptap_connection, local_text);
+	AT(apptap_connection, pid);
 	AT(apptap_connection, community_id);
+	AT(apptap_connection, command);
 	AT(apptap_connection, reserved);
 	SIZE(apptap_uid);
 	SIZE(apptap_cgroup);
@@ -67,5 +69,6 @@ int main(void)
 	SIZE(apptap_cleaned);
 	AT(apptap_cleaned, files_removed);
 	AT(apptap_cleaned, cgroups_removed);
+	AT(apptap_cleaned, filters_removed);
 	return 0;
 }

@@ -47,7 +47,8 @@ fetch() {
 		libpcre2-8-0 libcap2 libbpf1 libelf1 libmnl0 libdb5.3 libtirpc3 zlib1g libzstd1 \
 		liblz4-1 libbrotli1 libacl1 libattr1 libgmp10 libxtables12 libgssapi-krb5-2 libkrb5-3 \
 		libk5crypto3 libcom-err2 libkrb5support0 libkeyutils1 libcrypt1 libusb-1.0-0 \
-		libsystemd0 liblzma5 libgcrypt20 libgpg-error0 libbsd0 libmd0 libprotobuf32)
+		libsystemd0 liblzma5 libgcrypt20 libgpg-error0 libbsd0 libmd0 libprotobuf32 \
+		iptables libip4tc2 libip6tc2 libnetfilter-conntrack3 libnfnetlink0)
 	for deb in "$dir"/debs/*.deb; do
 		dpkg -x "$deb" "$dir/debian"
 	done
@@ -76,6 +77,11 @@ exchange_programs() {
 	put /bin/mksh "$bin/sh"
 	put /bin/ip "$bin/ip"
 	put /bin/ss "$bin/ss"
+	put /sbin/xtables-legacy-multi "$bin/iptables"
+	for tool in ip6tables iptables-save iptables-restore ip6tables-save ip6tables-restore; do
+		ln -sf iptables "$bin/$tool"
+	done
+	cp -r "$dir/debian/usr/lib/aarch64-linux-gnu/xtables" "$root/usr/lib/aarch64-linux-gnu/"
 	for tool in dd tr expr diff; do
 		rm -f "$bin/$tool"
 		put "/bin/$tool" "$bin/$tool"
@@ -89,7 +95,8 @@ exchange_programs() {
 
 exchange_libraries() {
 	local libs=$root/lib/aarch64-linux-gnu want have=
-	want=$(needs "$root"/system/bin/* "$root"/usr/lib/aarch64-linux-gnu/android/*)
+	want=$(needs "$root"/system/bin/* "$root"/usr/lib/aarch64-linux-gnu/android/* \
+		"$root"/usr/lib/aarch64-linux-gnu/xtables/*)
 	while [ -n "$want" ]; do
 		local next='' lib
 		for lib in $want; do
@@ -104,7 +111,8 @@ exchange_libraries() {
 	ln -sf aarch64-linux-gnu/ld-linux-aarch64.so.1 "$root/lib/ld-linux-aarch64.so.1"
 }
 
-# What must be loaded for a network card and for the socket tables, what they need first.
+# What must be loaded for a network card, for the socket tables and for iptables; what they need
+# first.
 take_modules() {
 	local version=$1 taken=
 	take() {
@@ -123,7 +131,9 @@ take_modules() {
 		echo "$1" >>"$root/lib/modules/order"
 	}
 	mkdir -p "$root/lib/modules"
-	for m in virtio_pci virtio_net af_packet inet_diag tcp_diag udp_diag; do
+	for m in virtio_pci virtio_net af_packet inet_diag tcp_diag udp_diag ip_tables ip6_tables \
+		iptable_mangle ip6table_mangle xt_owner xt_connmark xt_conntrack xt_tcpudp xt_NFLOG \
+		nf_conntrack nfnetlink_log; do
 		take "$m"
 	done
 }
@@ -149,7 +159,7 @@ write_init() {
 
 prepare() {
 	[ ! "$dir/done" -nt "$0" ] || return 0
-	[ -d "$dir/debian" ] || fetch
+	[ -e "$dir/debian/usr/sbin/xtables-legacy-multi" ] || fetch
 	local version
 	version=$(basename "$(echo "$dir"/debian/lib/modules/*)")
 	DEVICE_WORK=$work "$here/device.sh" mkroot "arm64-$$" --adb tcp:5555 --iptables none >/dev/null

@@ -12,6 +12,7 @@
 #       --sdk N --abi ABI                       (default 34 x86_64)
 #       --iptables legacy|nft|none              (default legacy)
 #       --model NAME
+#       --env NAME=VALUE  of adbd, and so of whatever runs by it
 #       --toolbox FILE    an extra file put at /system/bin (repeatable)
 #   device.sh stop NAME                 everything in it dies, the namespaces go
 #   device.sh exec NAME CMD...          root in all of the device's namespaces
@@ -157,7 +158,7 @@ mkroot() {
 	# PID 1 of the device: keeps adbd alive, as Android's init does
 	cd /
 	while :; do
-		env -i LD_PRELOAD=/system/lib64/adbd_shim.so ADBD_PROPS=/system/etc/props ${LFD:+ADBD_LISTEN_FD=$LFD} \\
+		env -i LD_PRELOAD=/system/lib64/adbd_shim.so ADBD_PROPS=/system/etc/props ${LFD:+ADBD_LISTEN_FD=$LFD} $ENV \\
 		PATH=/product/bin:/apex/com.android.runtime/bin:/system/bin:/system/xbin:/vendor/bin \\
 		ANDROID_ROOT=/system ANDROID_DATA=/data EXTERNAL_STORAGE=/sdcard ASEC_MOUNTPOINT=/mnt/asec \\
 		/system/bin/runas $AUID $AUID 1004,1007,1011,1015,1028,1078,3001,3002,3003,3006,3009,3011 /system/bin/adbd
@@ -167,12 +168,12 @@ mkroot() {
 }
 
 parse() {
-	SU=magisk AUSER=shell SDK=34 ABI=x86_64 IPT=legacy MODEL="Sim Phone" ADB=host:5600 EXTRA=() NETNS=
+	SU=magisk AUSER=shell SDK=34 ABI=x86_64 IPT=legacy MODEL="Sim Phone" ADB=host:5600 EXTRA=() NETNS='' ENV=''
 	shift 2
 	while [ $# -gt 0 ]; do
 		case $1 in
 		--su) SU=$2;; --adbd-user) AUSER=$2;; --sdk) SDK=$2;; --abi) ABI=$2;; --iptables) IPT=$2;;
-		--model) MODEL=$2;; --netns) NETNS=$2;; --adb) ADB=$2;; --toolbox) EXTRA+=("$2");; *) die "unknown option $1";;
+		--model) MODEL=$2;; --netns) NETNS=$2;; --adb) ADB=$2;; --env) ENV=$2;; --toolbox) EXTRA+=("$2");; *) die "unknown option $1";;
 		esac; shift 2
 	done
 	AUID=2000; if [ "$AUSER" = root ]; then AUID=0; fi

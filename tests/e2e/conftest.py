@@ -2,6 +2,7 @@
 import functools
 import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -9,6 +10,10 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 import lab as lab_module  # noqa: E402
+
+# What a shell's background and nohup ignore would be ignored by every program below.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @functools.cache
@@ -18,7 +23,7 @@ def tiers():
         return os.environ["APPTAP_TIERS"].split(",")
     try:
         done = subprocess.run([lab_module.APPTAP, "--probe", "--local", "--json"],
-                      capture_output=True, text=True, timeout=20)
+                      capture_output=True, text=True, timeout=20 * lab_module.PATIENCE)
         found = [t["name"] for t in json.loads(done.stdout)["tiers"] if t.get("works", t.get("ok"))]
         return found or ["sockdiag"]
     except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired):
@@ -33,12 +38,28 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("tier", [t for t in tiers() if t not in other])
 
 
-@pytest.fixture(scope="session")
-def shared_lab():
+def pytest_configure(config):
+    config.addinivalue_line("markers", "at_leisure: takes its time; only with APPTAP_ALL=1")
+
+
+def pytest_collection_modifyitems(config, items):
+    if os.environ.get("APPTAP_ALL"):
+        return
+    later = [i for i in items if i.get_closest_marker("at_leisure")]
+    config.hook.pytest_deselected(items=later)
+    items[:] = [i for i in items if i not in later]
+
+
+def open_lab():
     reason = lab_module.why_not()
     if reason:
         pytest.skip(reason)
-    with lab_module.Lab() as lab:
+    return lab_module.Lab()
+
+
+@pytest.fixture(scope="session")
+def shared_lab():
+    with open_lab() as lab:
         yield lab
 
 
@@ -51,10 +72,7 @@ def lab(shared_lab):
 @pytest.fixture
 def fresh_lab():
     """For what the thousands of connections in TIME_WAIT would disturb that churn leaves behind."""
-    reason = lab_module.why_not()
-    if reason:
-        pytest.skip(reason)
-    with lab_module.Lab() as lab:
+    with open_lab() as lab:
         yield lab
 
 

@@ -30,7 +30,8 @@ if not os.path.exists(APPTAP):
 TRAFFIC = os.path.join(BUILD, "tests", "e2e", "traffic")
 SERVER = os.path.join(BUILD, "tests", "e2e", "server")
 ONLY_THE_APP = ("portrange 20000-29999 or portrange 41000-41999",)  # and what flushes buffers
-WAIT = 30	# seconds until a step of the lab counts as stuck
+PATIENCE = int(os.environ.get("APPTAP_PATIENCE", "1"))	# how many times slower than a real machine this is
+WAIT = 30 * PATIENCE	# seconds until a step of the lab counts as stuck
 
 SETUP_APP = """
 ip link set lo up

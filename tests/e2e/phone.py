@@ -80,7 +80,7 @@ def until(what, timeout=WAIT):
 class Phone:
     count = 0
 
-    def __init__(self, su="magisk", netns=None, adbd="shell"):
+    def __init__(self, su="magisk", netns=None, adbd="shell", options=()):
         Phone.count += 1
         self.name = f"at{os.getpid()}-{Phone.count}"
         self.port, self.server_port = free_port(), free_port()
@@ -88,7 +88,7 @@ class Phone:
             "ANDROID_ADB_SERVER_PORT": str(self.server_port)}
         self.env.pop("ANDROID_SERIAL", None)
         self.running, self.programs = False, []
-        options = ["--su", su, "--adbd-user", adbd, "--adb", f"host:{self.port}"]
+        options = ["--su", su, "--adbd-user", adbd, "--adb", f"host:{self.port}", *options]
         self.serial = self.device("start", *options, *(["--netns", netns] if netns else []))
         self.running = True
         self.connect()
@@ -165,6 +165,10 @@ class Phone:
                 found += [os.path.join(folder, n)[len(root):] for n in folders + files
                       if "apptap" in os.path.join(folder, n)[len(root):]]
         return found
+
+    def rules(self):
+        """Chains of ours, as iptables tells them."""
+        return [line for line in self.exec("iptables-save").split("\n") if "APPTAP" in line]
 
     def sender(self, uid, text, to="10.66.0.1", size=0):
         p = lab.Program(self.script("app", str(uid), "/usr/bin/python3", "-c", SENDER, to, text,

@@ -162,6 +162,14 @@ def run(net, *args, **kw):
     return code, (r.out or b"").decode(), r.err
 
 
+def grown(path, size):
+    """Waits until the file has so many bytes."""
+    end = time.monotonic() + WAIT
+    while os.path.getsize(path) < size:
+        assert time.monotonic() < end, f"{path} does not grow"
+        time.sleep(0.01)
+
+
 def packets(path):
     """How many packets tshark reads; it complains (and this fails) when the file is cut short."""
     done = subprocess.run(["tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.number"],

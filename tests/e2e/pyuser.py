@@ -79,4 +79,9 @@ class Plumbing:
         return self.adb("push", local, remote)
     def pull_file(self, remote, local):
         return self.adb("pull", remote, local)
+
+class Handing(Plumbing):
+    # Its shell() hands over a process that runs, whoever asks.
+    def shell(self, *args, background=False, timeout=None):
+        return super().shell(*args, background=True)
 """

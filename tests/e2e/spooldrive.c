@@ -1,6 +1,6 @@
 /* spooldrive.c - a capture over a transport of our own that only runs commands and copies files
  *
- *   spooldrive SERIAL PACKAGE FILE
+ *   spooldrive SERIAL PACKAGE FILE [no-pull]
  *
  * Until its stdin ends: "ready" on stdout, then the UIDs and the number of packets at the end.
  */
@@ -15,6 +15,7 @@
 struct drive {
 	struct apptap_run run;
 	const char *serial;
+	bool no_pull; /* it fails, always */
 };
 
 static int run(void *arg, const char *const *argv, int timeout_ms, struct apptap_ran *out,
@@ -47,7 +48,10 @@ static int push(void *arg, const char *local, const char *remote, struct apptap_
 
 static int pull(void *arg, const char *remote, const char *local, struct apptap_error *err)
 {
-	return copy(((struct drive *)arg)->serial, "pull", remote, local, err);
+	const struct drive *d = arg;
+
+	return d->no_pull ? apptap_error_say(err, 5, "the test's pull fails")
+			  : copy(d->serial, "pull", remote, local, err);
 }
 
 static int is_root(void *arg, struct apptap_error *err)
@@ -97,8 +101,9 @@ int main(int argc, char **argv)
 	struct apptap_error err = { 0 };
 	int r;
 
-	if (argc != 4)
+	if (argc != 4 && argc != 5)
 		return 2;
+	d.no_pull = argc == 5;
 	signal(SIGPIPE, SIG_IGN);
 	d.serial = argv[1];
 	snprintf(start.name, sizeof(start.name), "%s", argv[2]);
@@ -111,7 +116,7 @@ int main(int argc, char **argv)
 	if (r >= 0)
 		r = apptap_run_go(&d.run, executor, &start, &err);
 	if (r < 0)
-		fprintf(stderr, "%s\n", err.msg);
+		fprintf(stderr, "%s\n%s\n", err.msg, err.hint);
 	printf("%" PRIu64 "\n", d.run.outcome.done.counters.packets);
 	apptap_executor_free(executor);
 	apptap_run_free(&d.run);

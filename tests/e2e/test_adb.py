@@ -116,7 +116,7 @@ def test_a_hostile_device_and_output_are_data(phone, tmp_path):
 @pytest.mark.parametrize("su, says", [
     ("deny", "su refuses: Permission denied"),
     ("none", "there is no su"),
-    ("hang", "nobody answered"),
+    pytest.param("hang", "nobody answered", marks=pytest.mark.at_leisure),	# 10 s: somebody must read
 ])
 def test_each_refusal_of_root_has_its_sentence(phone, su, says, tmp_path):
     phone.become(su)
@@ -139,6 +139,20 @@ def test_a_kept_agent_is_not_pushed_again_and_cleanup_removes_it(phone, tmp_path
     assert json.loads(got.stdout)["files_removed"] >= 1, got.stdout
     assert not phone.leftovers()
     assert json.loads(phone.run("--cleanup", "--json").stdout)["files_removed"] == 0
+
+
+def test_an_installed_program_finds_the_agents_installed_with_it(phone, tmp_path):
+    subprocess.run(["meson", "install", "-C", lab.BUILD, "--no-rebuild", "--destdir", str(tmp_path)],
+                   check=True, capture_output=True)
+    program = next(tmp_path.glob("**/bin/apptap"))
+    agents = {f.name for f in tmp_path.glob("**/share/apptap/*")}
+    assert "apptap-x86_64" in agents and all(f.startswith("apptap-") for f in agents)
+    env = {k: v for k, v in phone.env.items() if k != "APPTAP_AGENTS"}
+    got = subprocess.run([program, PACKAGE, "--device", phone.serial, "-d", "0.1", "-o",
+                          str(tmp_path / "x.pcap")], env=env, capture_output=True, text=True,
+                         timeout=30, check=False)
+    assert got.returncode == 0, got.stderr
+    assert not phone.leftovers()
 
 
 def test_the_packages_are_listed(phone):
@@ -267,9 +281,9 @@ def test_it_runs_on_the_phone_itself(phone, tmp_path):
     assert not phone.leftovers()
 
 
-def spooled(phone, path):
+def spooled(phone, path, *how):
     drive = lab.Program([os.path.join(lab.BUILD, "tests", "e2e", "spooldrive"), phone.serial, PACKAGE,
-                         path], env={**os.environ, **phone.env})
+                         path, *how], merge=bool(how), env={**os.environ, **phone.env})
     phone.programs.append(drive)
     assert drive.line() == "ready"
     return drive
@@ -292,6 +306,31 @@ def test_a_transport_without_streams_spools(phone, tmp_path):
     texts = payloads(path)
     assert numbers(texts, b"app") == list(range(1, sent + 1))
     assert not numbers(texts, b"other")
+    assert not phone.leftovers()
+
+
+def test_a_spooled_capture_that_cannot_be_fetched_is_not_lost(phone, tmp_path):
+    path, fetched = str(tmp_path / "app.pcapng"), str(tmp_path / "by-hand.pcapng")
+    drive = spooled(phone, path, "no-pull")
+    app = phone.sender(APP, "app", size=1000)
+    sent_before = phone.sent()
+    assert until(lambda: phone.sent() > sent_before + 100) is not None
+    app.say("end")
+    sent = int(app.line())
+    drive.say("end")
+    said, hint = drive.line(), drive.line()
+    assert int(drive.line()) >= sent > 0 and drive.finish() == 1
+    left = phone.leftovers()
+    assert len(left) == 1 and "/.apptap-capture-" in left[0], left
+    assert "fetching the capture" in said and hint.endswith(left[0]), (said, hint)
+    assert not os.path.exists(path)	# rather none than an empty one
+    told = json.loads(phone.run("--cleanup", "--json").stdout)
+    assert [x["path"] for x in told["captures_left"]] == left and phone.leftovers() == left
+    assert f"left: {left[0]}" in phone.run("--cleanup").stdout
+    phone.adb("-s", phone.serial, "pull", left[0], fetched)
+    assert numbers(payloads(fetched), b"app") == list(range(1, sent + 1))
+    phone.exec("touch", "-d", "2020-01-01T00:00:00", left[0])
+    assert json.loads(phone.run("--cleanup", "--json").stdout)["files_removed"] == 1
     assert not phone.leftovers()
 
 

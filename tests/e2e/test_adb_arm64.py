@@ -56,16 +56,34 @@ def phone():
         yield p
 
 
-def test_the_arm64_agent_captures_on_an_arm64_kernel(phone, tmp_path):
-    path = str(tmp_path / "app.pcapng")
-    assert "aarch64" in phone.run("--probe").stdout
-    capture = phone.capture(PACKAGE, "--json", output=path).wait_ready(60)
+def capture(phone, path, *options, env=()):
+    """One in which each app says its word to the other; returns its account."""
+    c = phone.capture(PACKAGE, "--json", "--no-dns", *options, output=path, env=env).wait_ready(60)
     assert "said" in phone.shell(TRAFFIC)
     assert until(lambda: os.path.getsize(path) > 1000) is not None
-    assert capture.stop() == 0, capture.talk
+    assert c.stop() == 0, c.talk
     got = subprocess.run(["tshark", "-r", path, "-T", "fields", "-e", "tcp.payload"],
                          capture_output=True, text=True, check=True).stdout.split()
     assert {bytes.fromhex(x).strip() for x in got} == {b"from-the-app"}
-    assert APP in {u["uid"] for u in capture.json()["uids"]}
-    assert capture.json()["counters"]["foreign"] > 0	# adb itself, in the phone's own network
-    assert "apptap" not in phone.shell("ls -aR /data/local; ps -A")
+    assert APP in {u["uid"] for u in c.json()["uids"]}
+    assert "apptap" not in phone.shell("ls -aR /data/local; ps -A").lower()
+    return c.json()
+
+
+@pytest.mark.at_leisure
+@pytest.mark.parametrize("through", ["sockdiag", "nflog"])
+def test_the_arm64_agent_captures_on_an_arm64_kernel(phone, tmp_path, through):
+    assert "aarch64" in phone.run("--probe").stdout
+    told = capture(phone, str(tmp_path / "app.pcapng"), "--tier", through)
+    if through == "sockdiag":
+        assert told["counters"]["foreign"] > 0	# adb itself, in the phone's own network
+    assert "APPTAP" not in phone.shell("iptables-save")
+
+
+@pytest.mark.at_leisure
+def test_the_armv7_agent_captures_on_an_arm64_kernel(phone, tmp_path):
+    """32-bit programs run there as well."""
+    agents = tmp_path / "agents"
+    agents.mkdir()
+    shutil.copy(os.path.join(AGENTS, "apptap-armeabi-v7a"), agents / "apptap-arm64-v8a")
+    capture(phone, str(tmp_path / "app.pcapng"), env=(("APPTAP_AGENTS", str(agents)),))

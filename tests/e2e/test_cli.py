@@ -18,7 +18,7 @@ import pytest
 
 import lab
 import program
-from program import UID, WAIT, Holder, Run, gone_within, packets, run, says, sending
+from program import UID, WAIT, Holder, Run, gone_within, grown, packets, run, says, sending
 from program import net, tmp, traffic  # noqa: F401  fixtures
 
 pytestmark = program.here
@@ -260,10 +260,25 @@ def test_fifo(net, tmp, traffic):
 def test_signals_end_with_a_complete_file(net, tmp, traffic, sig, ending):
     path = f"{tmp}/x.{ending}"
     r = Run(net, "--uid", UID, "--local", "-o", path).ready()
-    time.sleep(0.3)  # traffic, not synchronisation
+    grown(path, 2000)
     assert r.end(sig) == 0, r.err
     said = int(re.search(r"([\d,]+) packets? \(", r.err)[1].replace(",", ""))
     assert said == packets(path) > 10
+
+
+@pytest.mark.parametrize("ignored, ends", [(signal.SIGINT, True), (signal.SIGHUP, False)])
+def test_signals_that_a_shell_has_it_ignore(net, tmp, ignored, ends):
+    """In a script's background kill -INT ends it, as it ends tcpdump; nohup means what it says."""
+    was = signal.signal(ignored, signal.SIG_IGN)
+    try:
+        r = Run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcapng")
+    finally:
+        signal.signal(ignored, was)
+    r.ready().proc.send_signal(ignored)
+    time.sleep(0 if ends else 0.3)  # that it stays cannot be waited for
+    assert r.proc.poll() is None or ends
+    assert r.end(None if ends else signal.SIGTERM) == 0
+    assert packets(f"{tmp}/x.pcapng") >= 0
 
 
 def test_two_interrupts_at_once(net, tmp, traffic):
@@ -337,8 +352,9 @@ def test_interface_goes_away(net, tmp):
     net.sh("ip link add gone0 type veth peer name gone1; ip link set gone0 up; ip addr add 10.99.0.1/24 dev gone0")
     r = Run(net, "--uid", UID, "--local", "-i", "gone0", "-i", "lo", "-o", f"{tmp}/x.pcap").ready()
     net.sh("ip link del gone0")
+    r.until("interface gone0 went away")
     with sending(net):
-        time.sleep(0.3)  # traffic, not synchronisation
+        grown(f"{tmp}/x.pcap", 2000)
         assert r.end(signal.SIGINT) == 0, r.err
     assert packets(f"{tmp}/x.pcap") > 10
 

@@ -5,12 +5,11 @@ import re
 import shutil
 import signal
 import subprocess
-import time
 
 import pytest
 
 import program
-from program import APPTAP, UID, Holder, Run, gone_within, packets, run, says, sending
+from program import APPTAP, UID, Holder, Run, gone_within, grown, packets, run, says, sending
 from program import net, tmp, traffic  # noqa: F401  fixtures
 
 pytestmark = program.here
@@ -79,7 +78,7 @@ def test_by_sudo(sudoer, tmp):
     with sending(holder, size=500):
         r = as_user(holder, tmp, "--uid", UID, "--local", "-o", path).ready()
         assert os.stat(path).st_uid == 54321
-        time.sleep(0.5)  # traffic, not synchronisation
+        grown(path, 10000)
         assert r.end(signal.SIGINT) == 0, r.err
     said = int(re.search(r"([\d,]+) packets? \(", r.err)[1].replace(",", ""))
     assert said == packets(path) > 10

@@ -1,9 +1,10 @@
 """test_everywhere.py - what holds wherever the agent runs: here, on a phone over adb, there without a
 byte stream (a tool's own plumbing round adb), and on a Linux machine over ssh"""
 import contextlib
+import glob
 import json
 import os
-import subprocess
+import select
 import sys
 
 import pytest
@@ -42,6 +43,14 @@ class Place:
 
     def __init__(self, executor, words=(), env=(), prefix=()):
         self.executor, self.words, self.env, self.prefix = executor, list(words), dict(env), prefix
+        self.phone = None
+
+    def waiting(self):
+        """Bytes of frames that lie on the phone."""
+        outs = glob.glob(f"{phone_module.WORK}/dev/{self.phone.name}/root/data/local/.apptap/*/out")
+        with contextlib.suppress(OSError):
+            return sum(os.stat(out).st_blocks * 512 for out in outs)
+        return 0
 
     def talker(self, uid):
         p = lab.Program([*self.prefix, str(uid), "/usr/bin/python3", "-c", TALKER, str(uid)]
@@ -72,9 +81,11 @@ def place(request, tmp_path_factory):
         return
     with phone_module.Phone() as phone:
         how = "apptap.AdbExecutor" if request.param == "adb" else "Plumbing"
-        yield Place(f"{how}({phone.serial!r})", ["device", phone.serial],
-                    {k: phone.env[k] for k in ("APPTAP_AGENTS", "ANDROID_ADB_SERVER_PORT")},
-                    phone.script("app"))
+        found = Place(f"{how}({phone.serial!r})", ["device", phone.serial],
+                      {k: phone.env[k] for k in ("APPTAP_AGENTS", "ANDROID_ADB_SERVER_PORT")},
+                      phone.script("app"))
+        found.phone = phone
+        yield found
 
 
 @contextlib.contextmanager
@@ -124,6 +135,47 @@ def test_live_packets_and_connections(place):
     assert sorted(events[2:]) == [["tcp", True], ["udp", True]]
 
 
+FLOOD = """
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 0)); s.connect(s.getsockname())
+print("here", flush=True)
+sys.stdin.readline()
+for _ in range(400):
+    s.send(b"x" * 50000); s.recv(65536)
+print("talked", flush=True)
+"""
+SLOW = """
+s = apptap.CaptureSession(app, executor, None, packets=True)
+s.start()
+print("ready", flush=True)
+sys.stdin.readline()
+s.interrupt()
+print(sum(len(b) for b in s.packet_batches()), flush=True)
+print(s.stop().counters.kept, flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("place", ["spooled"], indirect=True)
+def test_what_waits_for_a_slow_transport_is_bounded(place):
+    """20 MB at once, through exchanges: at most 8 MiB lie on the phone at a time, and all arrive."""
+    script = place.script(SLOW)
+    flood = lab.Program([*place.prefix, str(UID), "/usr/bin/python3", "-c", FLOOD])
+    with running(script, flood):
+        assert script.line() == "ready" and flood.line() == "here"
+        flood.say("go")
+        assert flood.line() == "talked"
+        script.say("end")
+        peak = 0
+        while not select.select([script.proc.stdout], [], [], 0.01)[0]:
+            peak = max(peak, place.waiting())
+        got, kept = int(script.line()), int(script.line())
+        assert got == kept > 180  # the kernel may have dropped the rest meanwhile, and counted it
+        assert peak < 10 << 20, peak
+        assert not place.phone.leftovers()  # at once, and the script still runs
+
+
 @pytest.mark.parametrize("place", ["here", "adb", "ssh"], indirect=True)
 def test_a_packet_callback(place):
     """The same through C, whose own transports test_library.py has."""
@@ -136,6 +188,28 @@ def test_a_packet_callback(place):
         assert talker.line() == "talked"
         assert json.loads(rate.line())["packets"] == 20
         assert rate.finish() == 0
+
+
+SILENT = """
+s = apptap.CaptureSession(app, executor, None, connections=True)
+s.start()
+print("ready", flush=True)
+events = s.connections()
+for _ in range(4):
+    e = next(events)
+    print(json.dumps([e.connection.protocol, e.closed, e.connection.packets_out + e.connection.packets_in]), flush=True)
+s.stop()
+"""
+
+
+if os.environ.get("APPTAP_ALL"):  # it takes a minute each: else unit/test_conn.c has to do
+    def test_a_silent_flow_is_closed(place):
+        script, talker = place.script(SILENT), place.talker(UID)
+        with running(script, talker):
+            assert script.line() == "ready"
+            talker.say("go")
+            got = [json.loads(script.line(timeout=70)) for _ in range(4)]
+        assert got[3] == ["udp", True, 20], got
 
 
 KEPT = """

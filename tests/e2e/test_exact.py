@@ -10,7 +10,7 @@ import shapes
 import truth
 
 pytestmark = pytest.mark.usefixtures("need_apptap")
-OUT_OF_ORDER = 0.2	# seconds that a packet may stand after a later one in the file
+OUT_OF_ORDER = 0.2 * lab_module.PATIENCE	# seconds that a packet may stand after a later one in the file
 
 
 def account(outcome):

@@ -48,6 +48,8 @@ def test_a_start_that_fails_touches_nothing(net, old, args):
 def test_called_off_before_it_began(net, old):
     """By a signal, while the agent starts."""
     for _ in range(5):
+        with open(old, "wb") as f:
+            f.write(PRECIOUS)
         r = Run(net, "--uid", UID, "--local", "-o", old)
         code = r.end(signal.SIGTERM)
         with open(old, "rb") as f:
@@ -90,13 +92,12 @@ def test_two_captures_of_one_name(net, tmp, traffic):
         assert first.poll() is None
     os.kill(first.pid, signal.SIGSTOP)
     try:
-        stopped = os.path.getsize(path) == 0
         assert run(net, "--uid", UID, "--local", "-o", path, "-c", 5)[0] == 0
     finally:
         os.kill(first.pid, signal.SIGINT)
         os.kill(first.pid, signal.SIGCONT)
     first.wait(15)
-    assert os.path.exists(path) and (not stopped or packets(path) >= 0)
+    assert os.path.exists(path)  # what is in it is another matter, where the first one had begun
 
 
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])

@@ -4,6 +4,7 @@ Each test is a script of a user's, run in a network namespace of its own; it pri
 """
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -113,9 +114,12 @@ def test_values(net):
         assert (r.uids, r.connections, r.pcap_path, r.linktype, r.warnings) == (frozenset(), (), None, None, [])
         assert set(apptap.__all__) <= set(dir(apptap)) and apptap.__version__
         assert any(t.works for t in apptap.probe(here))
+        s = apptap.CaptureSession(app, here, "x.pcap")
+        s.teardown(); s.teardown(); assert s.result is None
         apps = apptap.list_apps(here)
         assert any(a.name.startswith("python") and a.uid == 0 for a in apps) and len(set(apps)) == len(apps)
-        assert apptap.cleanup(here).processes_checked > 0
+        cleaned = apptap.cleanup(here)
+        assert cleaned.processes_checked > 0 and cleaned.chains_removed == cleaned.cgroups_removed == 0
         print(json.dumps("fine"))
         """) == "fine"
 
@@ -257,7 +261,9 @@ def test_an_ordinary_user_by_sudo(sudoer, tmp):
     with sending(holder):
         got = user(holder, """
             s = apptap.CaptureSession(app, here, sys.argv[1])
-            s.start(); time.sleep(0.1); r = s.stop()
+            s.start()
+            while os.path.getsize(sys.argv[1]) < 500: time.sleep(0.01)
+            r = s.stop()
             try:
                 apptap.CaptureSession(app, apptap.LocalExecutor(use_sudo=False), sys.argv[1] + "2").start()
             except PermissionError as error:
@@ -269,7 +275,8 @@ def test_an_ordinary_user_by_sudo(sudoer, tmp):
 
 
 WRAPPER = PLUMBING + """
-executor = apptap.AdbExecutor(device_id=sys.argv[2]) if sys.argv[3] == "adb" else Plumbing(sys.argv[2])
+kind = {"adb": apptap.AdbExecutor, "wrapped": Plumbing, "handing": Handing}[sys.argv[3]]
+executor = kind(sys.argv[2])
 with apptap.CaptureSession(apptap.Target(package="com.example.app"), executor, sys.argv[1]) as cap:
     cap.start()
     print("ready", flush=True)
@@ -290,7 +297,7 @@ def phone():
         yield p
 
 
-@pytest.mark.parametrize("how", ["adb", "wrapped"])
+@pytest.mark.parametrize("how", ["adb", "wrapped", "handing"])
 def test_a_phone(phone, tmp, how):
     """By the library's own adb, and all through a tool's own plumbing round the same."""
     env = {**ENV, **{k: phone.env[k] for k in ("APPTAP_AGENTS", "ANDROID_ADB_SERVER_PORT")}}
@@ -313,26 +320,44 @@ def test_a_phone(phone, tmp, how):
     assert phone_module.APP in uids and clock
     assert len([t for t in texts if t.startswith(b"app")]) == sent > 0
     assert not [t for t in texts if t.startswith(b"other")]
-    assert calls == ([] if how == "adb" else ["pull", "push", "shell"])
+    assert calls == {"adb": [], "wrapped": ["pull", "push", "shell"],
+                     "handing": ["background", "pull", "push"]}[how]
     assert phone_module.until(lambda: not phone.leftovers(), 2) is not None, phone.leftovers()
 
 
-def test_a_wheel_carries_all_that_it_needs(net, tmp):
-    """pip, without a network: installed in a folder of its own, it captures with nothing else said."""
-    env = {**os.environ, "APPTAP_BUILD": BUILD, "PIP_NO_INDEX": "1", "TMPDIR": tmp}
-    shutil.copytree(os.path.join(lab.REPO, "python"), f"{tmp}/python", ignore=shutil.ignore_patterns("build"))
-    done = subprocess.run([sys.executable, "-m", "pip", "install", "--no-build-isolation", "--no-deps",
-                           "--target", f"{tmp}/site", f"{tmp}/python"], env=env,
-                          capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
+# From the sources, as a user would: a minute of compiling, so only on demand.
+BUILDS = [BUILD, None] if os.environ.get("APPTAP_ALL") else [BUILD]
+
+
+@pytest.mark.parametrize("build", BUILDS, ids=lambda b: "built" if b else "sources")
+def test_a_wheel_carries_all_that_it_needs(net, tmp, build):
+    """`pip install` without a network: it captures with nothing else said, and has the program."""
+    env = {**os.environ, "PIP_NO_INDEX": "1", "TMPDIR": tmp, "APPTAP_BUILD": build or ""}
+    folder = os.path.join(lab.REPO, "python")
+    if build:
+        shutil.copytree(folder, f"{tmp}/python", ignore=shutil.ignore_patterns("build"))
+        folder = f"{tmp}/python"
+
+    def pip(*args):
+        done = subprocess.run([sys.executable, "-m", "pip", *args], env=env, capture_output=True,
+                              text=True, timeout=300)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    pip("wheel", "-w", f"{tmp}/wheels", folder)
+    wheel, = os.listdir(f"{tmp}/wheels")
+    pip("install", "--target", f"{tmp}/site", f"{tmp}/wheels/{wheel}")
+    assert re.fullmatch(r"apptap-\d+\.\d+\.\d+-py3-none-linux_\w+\.whl", wheel)
     assert os.path.exists(f"{tmp}/site/apptap/py.typed")
+    nothing = {"PYTHONPATH": f"{tmp}/site", "APPTAP_LIBRARY": "/nowhere", "APPTAP_AGENT": "/nowhere"}
     got = user(net, """
         s = apptap.CaptureSession(app, here, sys.argv[1])
         s.start(); both(5); r = s.stop()
         print(json.dumps([apptap.__file__, apptap.native.library()._name, r.counters.kept]))
-        """, f"{tmp}/x.pcap", PYTHONPATH=f"{tmp}/site", APPTAP_LIBRARY="/nowhere",
-        APPTAP_AGENT="/nowhere")
+        """, f"{tmp}/x.pcap", **nothing)
     assert got == [f"{tmp}/site/apptap/__init__.py", f"{tmp}/site/apptap/lib/libapptap.so.0", 5]
+    done = subprocess.run([f"{tmp}/site/bin/apptap", "--version"], env={**env, **nothing},
+                          capture_output=True, text=True, timeout=10)
+    assert done.stdout.startswith("apptap 0."), done.stderr
 
 
 def test_structures_are_those_of_the_header(net):

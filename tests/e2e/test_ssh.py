@@ -13,6 +13,7 @@ import phone as phone_module
 from phone import AGENTS, free_port, until
 
 UID = 5001
+MAY, MAY_NOT = "at-may", "at-may-not"	# users that only the server knows; one may use sudo
 SENDER = """
 import os, select, socket, sys
 os.setgid(%d); os.setuid(%d)
@@ -52,7 +53,7 @@ class Server:
         os.chmod(self.folder, 0o755)
         with open(self.file("sshd_config"), "w", encoding="ascii") as f:
             f.write(f"Port {self.port}\nListenAddress 127.0.0.1\nHostKey {self.file('host')}\n"
-                f"AuthorizedKeysFile {self.file('user.pub')}\nStrictModes no\nUsePAM no\n"
+                f"AuthorizedKeysFile /mnt/keys\nStrictModes no\nUsePAM no\n"
                 f"PermitRootLogin yes\nPidFile none\n")
         with open(self.file("config"), "w", encoding="ascii") as f:
             f.write(f"Host box nobox\n HostName 127.0.0.1\n Port {self.port}\n"
@@ -64,11 +65,28 @@ class Server:
             with open(self.file(f"bin/{tool}"), "w", encoding="ascii") as f:
                 f.write(f"#!/bin/sh\nexec {shutil.which(tool)} -F {self.file('config')} \"$@\"\n")
             os.chmod(self.file(f"bin/{tool}"), 0o755)
-        self.proc = subprocess.Popen(["/usr/sbin/sshd", "-D", "-e", "-f", self.file("sshd_config")],
-                                     stderr=subprocess.DEVNULL, preexec_fn=lab.die_with_parent)
+        self.proc = subprocess.Popen(
+            ["unshare", "-m", "sh", "-ec", self.make_users() + "exec /usr/sbin/sshd -D -e -f "
+             + self.file("sshd_config")], stderr=subprocess.DEVNULL, preexec_fn=lab.die_with_parent)
         self.env = {**os.environ, "APPTAP_AGENTS": AGENTS,
             "PATH": f"{self.file('bin')}:{os.environ['PATH']}"}
         assert until(lambda: self.ssh("root@box", "true").returncode == 0) is not None
+
+    def make_users(self):
+        """The commands that add them, in a mount namespace: the machine's own files stay."""
+        lines = {"passwd": "{0}:x:{1}:{1}::/tmp:/bin/sh\n", "group": "{0}:x:{1}:\n",
+                 "shadow": "{0}:*:19000:0:99999:7:::\n"}
+        added = {name: "".join(line.format(user, 5008 + i) for i, user in enumerate((MAY, MAY_NOT)))
+                 for name, line in lines.items()}
+        added["sudoers"] = f"\n{MAY} ALL=(ALL) NOPASSWD: ALL\n"
+        script = ("mount --make-rprivate /; mount -t tmpfs tmpfs /mnt; mount -t tmpfs tmpfs /var/lib\n"
+                  f"cp {self.file('user.pub')} /mnt/keys; chmod 644 /mnt/keys\n")
+        for name, text in added.items():
+            shutil.copy2(f"/etc/{name}", self.file(name))
+            with open(self.file(name), "a", encoding="ascii") as f:
+                f.write(text)
+            script += f"mount --bind {self.file(name)} /etc/{name}\n"
+        return script
 
     def file(self, name):
         return os.path.join(self.folder, name)
@@ -84,6 +102,20 @@ class Server:
     def capture(self, *args, output):
         pairs = [f"{k}={self.env[k]}" for k in ("APPTAP_AGENTS", "PATH")]
         return lab.Capture(["env", *pairs, lab.APPTAP, *args, "-o", output], output)
+
+    def agents(self):
+        """The pushed agents that run there, and their folder."""
+        found = []
+        ns = os.readlink(f"/proc/{self.proc.pid}/ns/mnt")
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                if os.readlink(f"/proc/{pid}/ns/mnt") == ns and \
+                        "/.apptap/" in os.readlink(f"/proc/{pid}/exe"):
+                    found.append(int(pid))
+            except OSError:
+                continue
+        folder = "/var/lib/.apptap"
+        return found + [folder] * os.path.exists(f"/proc/{self.proc.pid}/root{folder}")
 
     def stop(self):
         self.proc.kill()
@@ -108,19 +140,6 @@ def sender():
     p.kill()
 
 
-def agents():
-    """The pushed agents that run, and their files."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            exe = os.readlink(f"/proc/{pid}/exe")
-        except OSError:
-            continue
-        if "/.apptap/" in exe:
-            found.append(int(pid))
-    return found + [d for d in ("/var/lib/.apptap", "/root/.apptap") if os.path.exists(d)]
-
-
 def packets(path):
     got = subprocess.run(["tshark", "-r", path, "-T", "fields", "-e", "udp.payload"],
                          capture_output=True, text=True, check=False)
@@ -132,13 +151,13 @@ def test_an_app_over_ssh(server, sender, tmp_path):
     path = str(tmp_path / "x.pcapng")
     capture = server.capture("--uid", str(UID), "--no-dns", "--ssh", "root@box", "--json", output=path)
     capture.wait_ready()
-    assert capture.ready_s < 3
+    assert capture.ready_s < 10
     assert until(lambda: os.path.getsize(path) > 20000) is not None
     assert capture.stop() == 0, capture.talk
     got = sorted(set(packets(path)))
     assert got and got == list(range(got[0], got[-1] + 1))
     assert capture.json()["clock"]["uncertain_ms"] < 1000
-    assert until(lambda: not agents(), 2) is not None, agents()
+    assert until(lambda: not server.agents(), 2) is not None, server.agents()
 
 
 @pytest.mark.parametrize("way", ["host KILL", "client KILL", "client TERM", "server"])
@@ -157,13 +176,51 @@ def test_nothing_is_left_when_ssh_is_cut(server, sender, tmp_path, way):
     else:
         for pid in clients:
             os.kill(pid, getattr(signal, "SIG" + way.split()[1]))
-    took = until(lambda: not agents(), 10)
-    assert took is not None and took < 2, (took, agents())
+    took = until(lambda: not server.agents(), 10)
+    assert took is not None and took < 2, (took, server.agents())
     code = capture.proc.wait(10)
     if way != "host KILL":
         assert code == 1 and "cut" in "\n".join(capture.talk), capture.talk
     got = sorted(set(packets(path)))
     assert got and got == list(range(got[0], got[-1] + 1))
+
+
+@pytest.mark.parametrize("way", ["stopped", "host KILL"])
+def test_a_user_who_may_use_sudo(server, sender, tmp_path, way):
+    path = str(tmp_path / "x.pcapng")
+    capture = server.capture("--uid", str(UID), "--no-dns", "--ssh", f"{MAY}@box", output=path)
+    capture.wait_ready()
+    assert until(lambda: os.path.getsize(path) > 20000) is not None
+    if way == "stopped":
+        assert capture.stop() == 0, capture.talk
+    else:
+        capture.proc.kill()
+    took = until(lambda: not server.agents(), 10)
+    assert took is not None and took < 2, (took, server.agents())
+    got = sorted(set(packets(path)))
+    assert got and got == list(range(got[0], got[-1] + 1))
+
+
+def test_a_user_who_may_not_use_sudo(server, tmp_path):
+    got = server.run("--uid", str(UID), "--ssh", f"{MAY_NOT}@box", "-o", str(tmp_path / "x.pcap"))
+    assert got.returncode == 1 and "sudo" in got.stderr and "try: connect as root" in got.stderr
+
+
+@pytest.mark.at_leisure
+def test_what_a_killed_host_left_in_tmp_goes_with_the_next(server, sender, tmp_path):
+    def folders():
+        return {f for f in os.listdir("/tmp") if f.startswith("apptap-ssh-")}
+    before = folders()
+    capture = server.capture("--uid", str(UID), "--ssh", "root@box", output=str(tmp_path / "x.pcap"))
+    capture.wait_ready()
+    left = folders() - before
+    assert len(left) == 1
+    capture.proc.kill()
+    capture.proc.wait()
+    assert folders() >= left
+    until(lambda: not os.listdir(f"/tmp/{min(left)}"), 12)	# its master goes 10 s after the last use
+    assert server.run("--probe", "--ssh", "root@box").returncode == 0
+    assert not folders() & left
 
 
 def test_who_may_not_is_told_what_to_do(server, tmp_path):

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -49,9 +50,11 @@ socklen_t traffic_any(struct sockaddr_storage *out, int family, uint16_t port)
 			    family == AF_INET ? "0.0.0.0" : "::", port);
 }
 
+/* APPTAP_PATIENCE: how many times slower than a real machine this one is. */
 static void set_timeouts(int fd)
 {
-	struct timeval tv = { 2, 0 };
+	const char *patience = getenv("APPTAP_PATIENCE");
+	struct timeval tv = { patience ? 2L * atoi(patience) : 2, 0 };
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
 	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof(tv));

@@ -12,7 +12,8 @@ static void fuzz_isolated(struct apptap_view v)
 
 	while (apptap_isolated_parse(&v, &o))
 		if (o.pid <= 0 || apptap_android_kind(o.uid) != APPTAP_ANDROID_ISOLATED ||
-		    apptap_android_kind(o.owner) != APPTAP_ANDROID_APP)
+		    (apptap_android_kind(o.owner) != APPTAP_ANDROID_APP &&
+		     apptap_android_kind(o.owner) != APPTAP_ANDROID_SYSTEM))
 			abort();
 }
 

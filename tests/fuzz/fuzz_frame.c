@@ -20,6 +20,7 @@ static void take(const struct apptap_frame *frame)
 
 		apptap_conn_record_encode(&record, again);
 		again[39] = (v.p - APPTAP_CONN_RECORD_BYTES)[39]; /* the reserved byte */
+		again[111] = (v.p - APPTAP_CONN_RECORD_BYTES)[111]; /* the name's end */
 		if (memcmp(again, v.p - APPTAP_CONN_RECORD_BYTES, sizeof(again)) != 0)
 			abort();
 	}

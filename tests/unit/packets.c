@@ -117,6 +117,17 @@ struct apptap_addr addr_of(const char *text)
 	return a;
 }
 
+struct apptap_flow flow_of(uint8_t proto, const char *local, uint16_t lport, const char *remote,
+			   uint16_t rport)
+{
+	return (struct apptap_flow){ .proto = proto,
+				     .family = strchr(local, ':') ? AF_INET6 : AF_INET,
+				     .laddr = addr_of(local),
+				     .raddr = addr_of(remote),
+				     .lport = lport,
+				     .rport = rport };
+}
+
 struct apptap_dissect dissect(const struct packet *p, uint16_t protocol)
 {
 	/* On the heap, to the byte: AddressSanitizer sees who reads beyond. */

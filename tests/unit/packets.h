@@ -37,6 +37,8 @@ void add_icmp(struct packet *p, uint8_t type, uint16_t id);
 
 /* An address as the flow has it. */
 struct apptap_addr addr_of(const char *text);
+struct apptap_flow flow_of(uint8_t proto, const char *local, uint16_t lport, const char *remote,
+			   uint16_t rport);
 struct apptap_dissect dissect(const struct packet *p, uint16_t protocol);
 
 #endif

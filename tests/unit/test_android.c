@@ -130,6 +130,68 @@ static void isolated_processes_have_their_owner(void **state)
 	assert_false(apptap_isolated_parse(&v, &o));
 }
 
+/* A file of tests/data/android, whole: the caller frees it. */
+static char *sample(const char *name, struct apptap_view *v)
+{
+	char path[512];
+	char *text = calloc(1, 1 << 16);
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/android/%s", getenv("APPTAP_TEST_DATA"), name);
+	f = fopen(path, "r");
+	assert_non_null(f);
+	assert_non_null(text);
+	v->p = (const uint8_t *)text;
+	v->left = fread(text, 1, (1 << 16) - 1, f);
+	fclose(f);
+	assert_true(v->left > 0);
+	return text;
+}
+
+static void what_androids_sources_write_is_read(void **state)
+{
+	static const struct {
+		pid_t pid;
+		uid_t uid, owner;
+	} expected[] = { { 22943, 99045, 10123 }, /* a WebView renderer, of the app that shows it */
+			 { 23104, 90001, 10123 }, /* of its zygote */
+			 { 23300, 1099007, 1001000 }, /* of an app of the system's */
+			 { 22943, 99045, 10123 },
+			 { 22943, 99045, 10123 } };
+	struct apptap_packages p = { 0 };
+	struct apptap_isolated_owner o;
+	struct apptap_view v;
+	uint32_t id;
+	char *text = sample("activity-processes", &v);
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(expected); i++) {
+		assert_true(apptap_isolated_parse(&v, &o));
+		assert_int_equal(o.pid, expected[i].pid);
+		assert_int_equal(o.uid, expected[i].uid);
+		assert_int_equal(o.owner, expected[i].owner);
+	}
+	assert_false(apptap_isolated_parse(&v, &o));
+	free(text);
+	text = sample("packages.list", &v);
+	assert_int_equal(apptap_packages_parse_list(v, &p), 3);
+	assert_int_equal(apptap_packages_find(&p, "com.example.app")->app_id, 10123);
+	apptap_packages_free(&p);
+	free(text);
+	text = sample("list-packages-U", &v);
+	assert_int_equal(apptap_packages_parse_pm(v, &p), 3);
+	assert_int_equal(apptap_packages_find(&p, "com.example.app")->app_id, 10123);
+	assert_null(apptap_packages_find(&p, "com.android.tethering"));
+	apptap_packages_free(&p);
+	free(text);
+	for (int i = 0; i < 2; i++) {
+		text = sample(i ? "package-14" : "package-13", &v);
+		assert_true(apptap_packages_parse_dumpsys(v, "com.example.app", &id));
+		assert_int_equal(id, 10123);
+		free(text);
+	}
+}
+
 static void a_name_that_only_begins_alike_is_another_app(void **state)
 {
 	(void)state;
@@ -151,6 +213,7 @@ int main(void)
 		cmocka_unit_test(dumpsys_tells_of_the_package_asked_for),
 		cmocka_unit_test(uids_have_androids_names),
 		cmocka_unit_test(isolated_processes_have_their_owner),
+		cmocka_unit_test(what_androids_sources_write_is_read),
 		cmocka_unit_test(a_name_that_only_begins_alike_is_another_app),
 	};
 

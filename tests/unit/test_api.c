@@ -410,7 +410,9 @@ static void an_outcome_becomes_a_result(void **state)
 		  .rport = 53,
 		  .proto = IPPROTO_UDP,
 		  .ip = 4,
-		  .uid = 5001 },
+		  .uid = 5001,
+		  .pid = 4711,
+		  .comm = "dig\x1b[2J" },
 		{ .laddr = { [10] = 0xff, 0xff, 192, 168, 0, 89 },
 		  .raddr = { [10] = 0xff, 0xff, 192, 168, 0, 1 },
 		  .lport = 4711,
@@ -444,6 +446,9 @@ static void an_outcome_becomes_a_result(void **state)
 	assert_string_equal(r->warnings[0], "careful");
 	assert_int_equal(r->connection_count, 3);
 	assert_string_equal(r->connections[0].local_text, "192.168.1.52");
+	assert_int_equal(r->connections[0].pid, 4711);
+	assert_string_equal(r->connections[0].command, "dig?[2J");
+	assert_string_equal(r->connections[1].command, "");
 	assert_string_equal(r->connections[0].community_id, "1:d/FP5EW3wiY1vCndhwleRRKHowQ=");
 	assert_string_equal(r->connections[1].community_id, "1:X0snYXpgwiv9TZtqg64sgzUn6Dk=");
 	assert_string_equal(r->connections[2].local_text, "fe80::");

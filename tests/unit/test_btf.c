@@ -77,6 +77,11 @@ static void fields_are_found(void **state)
 	assert_int_equal(apptap_btf_field(b, "outer", "x"), -ENOENT);
 	assert_int_equal(apptap_btf_field(b, "out", "a"), -ENOENT);
 	assert_int_equal(apptap_btf_field(b, "int", "a"), -ENOENT);
+	assert_int_equal(apptap_btf_struct(b, "inner"), 2);
+	assert_int_equal(apptap_btf_struct(b, "outer"), 4);
+	assert_int_equal(apptap_btf_struct(b, "outer"), 4);
+	assert_int_equal(apptap_btf_struct(b, "int"), 0);
+	assert_int_equal(apptap_btf_func(b, "inner"), 0);
 	apptap_btf_close(b);
 }
 
@@ -112,6 +117,7 @@ static void this_kernels(void **state)
 	assert_int_equal(apptap_btf_field(b, "sock_common", "skc_num"), 14 * 8);
 	assert_int_equal(apptap_btf_field(b, "sock_common", "skc_family"), 16 * 8);
 	assert_int_equal(apptap_btf_field(b, "sock_common", "skc_state"), 18 * 8);
+	assert_true(apptap_btf_func(b, "inet_csk_accept") > 0);
 	apptap_btf_close(b);
 }
 

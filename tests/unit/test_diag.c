@@ -29,17 +29,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static struct apptap_flow flow(uint8_t proto, const char *local, uint16_t lport, const char *remote,
-			       uint16_t rport)
-{
-	return (struct apptap_flow){ .proto = proto,
-				     .family = strchr(local, ':') ? AF_INET6 : AF_INET,
-				     .laddr = addr_of(local),
-				     .raddr = addr_of(remote),
-				     .lport = lport,
-				     .rport = rport };
-}
-
 static struct apptap_sighting ask(struct apptap_flow f, int ifindex)
 {
 	uint64_t before_ns = apptap_clock_ns(CLOCK_REALTIME);
@@ -86,19 +75,19 @@ static void test_udp(void **state)
 		uint16_t port = net_port(peer);
 		struct apptap_sighting s;
 
-		s = assert_sight(flow(IPPROTO_UDP, all[i].local, 7000, all[i].remote, port),
+		s = assert_sight(flow_of(IPPROTO_UDP, all[i].local, 7000, all[i].remote, port),
 				 APPTAP_SIGHT_OWNED, 5001);
 		assert_true(s.wildcard);
 		assert_int_equal(s.cookie, net_cookie(fd));
 		/* The other end of the same packet. */
-		s = assert_sight(flow(IPPROTO_UDP, all[i].remote, port, all[i].local, 7000),
+		s = assert_sight(flow_of(IPPROTO_UDP, all[i].remote, port, all[i].local, 7000),
 				 APPTAP_SIGHT_OWNED, 5002);
 		assert_false(s.wildcard);
 		assert_int_equal(s.cookie, net_cookie(peer));
-		assert_none(flow(IPPROTO_UDP, all[i].local, 7001, all[i].remote, port));
+		assert_none(flow_of(IPPROTO_UDP, all[i].local, 7001, all[i].remote, port));
 		close(peer);
 		close(fd);
-		assert_none(flow(IPPROTO_UDP, all[i].local, 7000, all[i].remote, port));
+		assert_none(flow_of(IPPROTO_UDP, all[i].local, 7000, all[i].remote, port));
 	}
 }
 
@@ -114,14 +103,14 @@ static void test_tcp_by_state(void **state)
 	net_need_own();
 	listener = net_socket(5001, SOCK_STREAM, "127.0.0.1", 7000);
 	/* Any stranger's port finds it: an inbound SYN is its. */
-	s = assert_sight(flow(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", 9), APPTAP_SIGHT_PENDING,
-			 5001);
+	s = assert_sight(flow_of(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", 9),
+			 APPTAP_SIGHT_PENDING, 5001);
 	assert_int_equal(s.cookie, 0);
 	client = net_connected(5002, SOCK_STREAM, "127.0.0.1", 7000);
 	port = net_port(client);
 	cookie = net_cookie(client);
-	out = flow(IPPROTO_TCP, "127.0.0.1", port, "127.0.0.1", 7000);
-	in = flow(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", port);
+	out = flow_of(IPPROTO_TCP, "127.0.0.1", port, "127.0.0.1", 7000);
+	in = flow_of(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", port);
 	assert_int_equal(assert_sight(out, APPTAP_SIGHT_OWNED, 5002).cookie, cookie);
 	assert_sight(in, APPTAP_SIGHT_PENDING, 5001);
 	server = net_accept(5003, listener); /* by another user than the listener's */
@@ -141,15 +130,15 @@ static void test_refused_is_nobodys(void **state)
 {
 	(void)state;
 	net_need_own();
-	assert_none(flow(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", 9));
-	assert_none(flow(IPPROTO_TCP, "::1", 7000, "::1", 9));
+	assert_none(flow_of(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", 9));
+	assert_none(flow_of(IPPROTO_TCP, "::1", 7000, "::1", 9));
 }
 
 /* A socket bound to a device is found only with the packet's interface. */
 static void test_bound_to_a_device(void **state)
 {
 	int fd;
-	struct apptap_flow f = flow(IPPROTO_UDP, "127.0.0.1", 7000, "127.0.0.1", 9);
+	struct apptap_flow f = flow_of(IPPROTO_UDP, "127.0.0.1", 7000, "127.0.0.1", 9);
 
 	(void)state;
 	net_need_own();
@@ -162,7 +151,7 @@ static void test_bound_to_a_device(void **state)
 
 static void test_raw_from_procnet(void **state)
 {
-	struct apptap_flow f = flow(253, "127.0.0.1", 0, "127.0.0.1", 0);
+	struct apptap_flow f = flow_of(253, "127.0.0.1", 0, "127.0.0.1", 0);
 	int fd;
 
 	(void)state;
@@ -215,14 +204,14 @@ static void test_list_has_flows_of_the_wire(void **state)
 	listener = net_socket(5001, SOCK_STREAM, "127.0.0.1", 7000);
 	client = net_connected(5002, SOCK_STREAM, "::ffff:127.0.0.1", 7000);
 	f = list(IPPROTO_TCP, net_port(client));
-	want = flow(IPPROTO_TCP, "127.0.0.1", net_port(client), "127.0.0.1", 7000);
+	want = flow_of(IPPROTO_TCP, "127.0.0.1", net_port(client), "127.0.0.1", 7000);
 	assert_int_equal(f.count, 1);
 	assert_true(apptap_flow_equal(&f.last.flow, &want));
 	assert_int_equal(f.last.uid, 5002);
 	assert_int_equal(f.last.cookie, net_cookie(client));
 	udp = net_connected(5003, SOCK_DGRAM, "::1", 53);
 	f = list(IPPROTO_UDP, net_port(udp));
-	want = flow(IPPROTO_UDP, "::1", net_port(udp), "::1", 53);
+	want = flow_of(IPPROTO_UDP, "::1", net_port(udp), "::1", 53);
 	assert_int_equal(f.count, 1);
 	assert_true(apptap_flow_equal(&f.last.flow, &want));
 	assert_int_equal(list(IPPROTO_TCP, net_port(udp)).count, 0);
@@ -245,7 +234,7 @@ static void test_list_stops_when_told(void **state)
 	assert_int_equal(f.count, 1);
 	f = list(IPPROTO_UDP, 7000); /* what was left over of that answer is none of this one's */
 	assert_int_equal(f.count, 2);
-	assert_sight(flow(IPPROTO_UDP, "127.0.0.2", 7000, "127.0.0.1", 9), APPTAP_SIGHT_OWNED,
+	assert_sight(flow_of(IPPROTO_UDP, "127.0.0.2", 7000, "127.0.0.1", 9), APPTAP_SIGHT_OWNED,
 		     5001);
 	close(a);
 	close(b);
@@ -255,7 +244,7 @@ static struct apptap_sighting ask_group(const char *group, uint16_t port)
 {
 	struct apptap_scope scope = { .uid_count = 2,
 				      .uids = { { .uid = 5001 }, { .uid = 5011 } } };
-	struct apptap_flow f = flow(IPPROTO_UDP, group, port, "10.9.0.2", 9);
+	struct apptap_flow f = flow_of(IPPROTO_UDP, group, port, "10.9.0.2", 9);
 	struct apptap_sighting s;
 
 	apptap_diag_ask_group(diag, &f, &scope, &s);

@@ -101,17 +101,6 @@ static void test_cut_anywhere(void **state)
 	}
 }
 
-static struct apptap_flow flow(uint8_t proto, const char *local, uint16_t lport, const char *remote,
-			       uint16_t rport)
-{
-	return (struct apptap_flow){ .proto = proto,
-				     .family = strchr(local, ':') ? AF_INET6 : AF_INET,
-				     .laddr = addr_of(local),
-				     .raddr = addr_of(remote),
-				     .lport = lport,
-				     .rport = rport };
-}
-
 static void assert_sight(struct apptap_flow f, enum apptap_sight sight, uid_t uid)
 {
 	struct apptap_sighting s;
@@ -138,32 +127,33 @@ static void test_udp_and_tcp(void **state)
 	wildcard = net_socket(5001, SOCK_DGRAM, "0.0.0.0", 7000);
 	connected = net_connected(5002, SOCK_DGRAM, "127.0.0.1", 7000);
 	six = net_socket(5003, SOCK_DGRAM, "::", 7001); /* both families */
-	assert_sight(flow(IPPROTO_UDP, "127.0.0.1", 7000, "10.1.1.1", 9), APPTAP_SIGHT_OWNED, 5001);
-	assert_sight(flow(IPPROTO_UDP, "127.0.0.1", net_port(connected), "127.0.0.1", 7000),
+	assert_sight(flow_of(IPPROTO_UDP, "127.0.0.1", 7000, "10.1.1.1", 9), APPTAP_SIGHT_OWNED,
+		     5001);
+	assert_sight(flow_of(IPPROTO_UDP, "127.0.0.1", net_port(connected), "127.0.0.1", 7000),
 		     APPTAP_SIGHT_OWNED, 5002);
 	/* Not from another peer: it is connected. */
-	assert_sight(flow(IPPROTO_UDP, "127.0.0.1", net_port(connected), "127.0.0.1", 7002),
+	assert_sight(flow_of(IPPROTO_UDP, "127.0.0.1", net_port(connected), "127.0.0.1", 7002),
 		     APPTAP_SIGHT_NONE, APPTAP_UID_NONE);
-	assert_sight(flow(IPPROTO_UDP, "127.0.0.1", 7001, "127.0.0.1", 9), APPTAP_SIGHT_OWNED,
+	assert_sight(flow_of(IPPROTO_UDP, "127.0.0.1", 7001, "127.0.0.1", 9), APPTAP_SIGHT_OWNED,
 		     5003);
-	assert_sight(flow(IPPROTO_UDP, "::1", 7001, "::1", 9), APPTAP_SIGHT_OWNED, 5003);
-	assert_sight(flow(IPPROTO_UDP, "127.0.0.1", 7777, "127.0.0.1", 9), APPTAP_SIGHT_NONE,
+	assert_sight(flow_of(IPPROTO_UDP, "::1", 7001, "::1", 9), APPTAP_SIGHT_OWNED, 5003);
+	assert_sight(flow_of(IPPROTO_UDP, "127.0.0.1", 7777, "127.0.0.1", 9), APPTAP_SIGHT_NONE,
 		     APPTAP_UID_NONE);
-	assert_sight(flow(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", 9), APPTAP_SIGHT_NONE,
+	assert_sight(flow_of(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", 9), APPTAP_SIGHT_NONE,
 		     APPTAP_UID_NONE);
 	listener = net_socket(5001, SOCK_STREAM, "127.0.0.1", 7000);
-	assert_sight(flow(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", 9), APPTAP_SIGHT_PENDING,
+	assert_sight(flow_of(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", 9), APPTAP_SIGHT_PENDING,
 		     5001);
 	client = net_connected(5002, SOCK_STREAM, "127.0.0.1", 7000);
 	server = net_accept(5001, listener);
 	port = net_port(client);
-	assert_sight(flow(IPPROTO_TCP, "127.0.0.1", port, "127.0.0.1", 7000), APPTAP_SIGHT_OWNED,
+	assert_sight(flow_of(IPPROTO_TCP, "127.0.0.1", port, "127.0.0.1", 7000), APPTAP_SIGHT_OWNED,
 		     5002);
-	assert_sight(flow(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", port), APPTAP_SIGHT_OWNED,
+	assert_sight(flow_of(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", port), APPTAP_SIGHT_OWNED,
 		     5001);
 	net_close_acked(client); /* which leaves an orphan in FIN_WAIT2 */
-	assert_sight(flow(IPPROTO_TCP, "127.0.0.1", port, "127.0.0.1", 7000), APPTAP_SIGHT_ORPHAN,
-		     APPTAP_UID_NONE);
+	assert_sight(flow_of(IPPROTO_TCP, "127.0.0.1", port, "127.0.0.1", 7000),
+		     APPTAP_SIGHT_ORPHAN, APPTAP_UID_NONE);
 	close(server);
 	close(listener);
 	close(six);
@@ -182,7 +172,7 @@ static int raw(uid_t uid, int proto)
 
 static void test_raw(void **state)
 {
-	struct apptap_flow f = flow(253, "127.0.0.1", 0, "127.0.0.1", 0);
+	struct apptap_flow f = flow_of(253, "127.0.0.1", 0, "127.0.0.1", 0);
 	int one, same, other;
 
 	(void)state;

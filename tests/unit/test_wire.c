@@ -154,6 +154,8 @@ static void a_connection_survives_the_wire(void **state)
 		.ip = 6,
 		.tcp_flags = 5,
 		.uid = 4000000000u,
+		.pid = 4194304,
+		.comm = "fifteen letters",
 		.first_ns = 1,
 		.last_ns = 2,
 		.packets_out = 3,
@@ -176,11 +178,34 @@ static void a_connection_survives_the_wire(void **state)
 	assert_false(apptap_conn_record_take(&v, &back));
 }
 
+/* There and back again. */
+static void send_event(const struct apptap_wire_event *ev, struct apptap_wire_event *back)
+{
+	char *json;
+	int len = apptap_event_encode(ev, &json, NULL);
+
+	assert_true(len > 0);
+	assert_int_equal(apptap_event_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
+					     back, NULL),
+			 0);
+	free(json);
+}
+
+static void send_command(const struct apptap_command *cmd, struct apptap_command *back)
+{
+	char *json;
+	int len = apptap_command_encode(cmd, &json, NULL);
+
+	assert_true(len > 0);
+	assert_int_equal(apptap_command_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
+					       back, NULL),
+			 0);
+	free(json);
+}
+
 static void a_start_survives_the_wire(void **state)
 {
 	static struct apptap_command cmd, back;
-	char *json;
-	int len;
 
 	(void)state;
 	cmd.type = APPTAP_COMMAND_START;
@@ -194,6 +219,7 @@ static void a_start_survives_the_wire(void **state)
 	cmd.start.duration_ms = 2500;
 	cmd.start.count = INT64_MAX;
 	cmd.start.stream = true;
+	cmd.start.empty = true;
 	strcpy(cmd.start.interfaces[0], "eth0");
 	cmd.start.interface_count = 1;
 	strcpy(cmd.start.cgroup, "/system.slice/a\\x2db.service");
@@ -204,20 +230,13 @@ static void a_start_survives_the_wire(void **state)
 	cmd.start.command_pid = INT32_MAX;
 	cmd.start.tree = true;
 	cmd.start.plain = true;
-	len = apptap_command_encode(&cmd, &json, NULL);
-	assert_true(len > 0);
-	assert_int_equal(apptap_command_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
-					       &back, NULL),
-			 0);
+	send_command(&cmd, &back);
 	assert_memory_equal(&cmd, &back, sizeof(cmd));
-	free(json);
 }
 
 static void a_ready_survives_the_wire(void **state)
 {
 	static struct apptap_wire_event ev, back;
-	char *json;
-	int len;
 
 	(void)state;
 	ev.type = APPTAP_WIRE_EVENT_READY;
@@ -234,20 +253,13 @@ static void a_ready_survives_the_wire(void **state)
 	ev.ready.processes[0].pid = 4711;
 	ev.ready.processes[0].tree = true;
 	ev.ready.process_count = 1;
-	len = apptap_event_encode(&ev, &json, NULL);
-	assert_true(len > 0);
-	assert_int_equal(apptap_event_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
-					     &back, NULL),
-			 0);
+	send_event(&ev, &back);
 	assert_memory_equal(&ev, &back, sizeof(ev));
-	free(json);
 }
 
 static void a_result_survives_the_wire(void **state)
 {
 	static struct apptap_wire_event ev, back;
-	char *json;
-	int len;
 
 	(void)state;
 	ev.type = APPTAP_WIRE_EVENT_DONE;
@@ -258,48 +270,43 @@ static void a_result_survives_the_wire(void **state)
 	ev.done.error.failure = APPTAP_FAILURE_READER_GONE;
 	ev.done.error.code = ENOSPC;
 	strcpy(ev.done.error.msg, "disk full");
-	len = apptap_event_encode(&ev, &json, NULL);
-	assert_true(len > 0);
-	assert_int_equal(apptap_event_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
-					     &back, NULL),
-			 0);
+	send_event(&ev, &back);
 	assert_memory_equal(&ev, &back, sizeof(ev));
-	free(json);
+}
+
+static void a_cleanup_survives_the_wire(void **state)
+{
+	static struct apptap_wire_event ev, back;
+
+	(void)state;
+	ev.type = APPTAP_WIRE_EVENT_CLEANUP;
+	ev.cleanup.captures_left = 9;
+	for (uint32_t i = 0; i < APPTAP_WIRE_LEFT_MAX; i++) {
+		ev.cleanup.left[i].bytes = 1ull << 40;
+		ev.cleanup.left[i].age_s = i;
+		strcpy(ev.cleanup.left[i].path, "/data/local/tmp/.apptap-capture-1");
+	}
+	ev.cleanup.left_count = APPTAP_WIRE_LEFT_MAX;
+	send_event(&ev, &back);
+	assert_memory_equal(&ev, &back, sizeof(ev));
 }
 
 static void every_event_and_command_has_a_name(void **state)
 {
 	static struct apptap_wire_event ev, back;
 	static struct apptap_command cmd, again;
-	char *json;
 
 	(void)state;
 	for (int type = APPTAP_WIRE_EVENT_READY; type <= APPTAP_WIRE_EVENT_APPS; type++) {
-		int len;
-
 		memset(&ev, 0, sizeof(ev));
 		ev.type = (enum apptap_wire_event_type)type;
-		len = apptap_event_encode(&ev, &json, NULL);
-		assert_true(len > 0);
-		assert_int_equal(
-			apptap_event_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
-					    &back, NULL),
-			0);
+		send_event(&ev, &back);
 		assert_int_equal(back.type, type);
-		free(json);
 	}
-	for (int type = APPTAP_COMMAND_START; type <= APPTAP_COMMAND_CLOCK; type++) {
-		int len;
-
+	for (int type = APPTAP_COMMAND_START; type <= APPTAP_COMMAND_BEAT; type++) {
 		cmd.type = (enum apptap_command_type)type;
-		len = apptap_command_encode(&cmd, &json, NULL);
-		assert_true(len > 0);
-		assert_int_equal(
-			apptap_command_decode((struct apptap_view){ (uint8_t *)json, (size_t)len },
-					      &again, NULL),
-			0);
+		send_command(&cmd, &again);
 		assert_int_equal(again.type, type);
-		free(json);
 	}
 }
 
@@ -379,6 +386,7 @@ int main(void)
 		cmocka_unit_test(a_start_survives_the_wire),
 		cmocka_unit_test(a_ready_survives_the_wire),
 		cmocka_unit_test(a_result_survives_the_wire),
+		cmocka_unit_test(a_cleanup_survives_the_wire),
 		cmocka_unit_test(every_event_and_command_has_a_name),
 		cmocka_unit_test(a_bad_start_is_refused_and_a_newer_one_is_not),
 		cmocka_unit_test(text_of_others_cannot_move_the_cursor),

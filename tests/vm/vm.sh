@@ -96,7 +96,7 @@ while [ ! -S "$work/fs" ] && [ $i -lt 50 ]; do
 done
 
 mkfifo "$work/out"
-timeout "${VM_SECONDS:-240}" qemu-system-x86_64 -M q35 -cpu max,cx16=off -accel tcg,thread=multi -smp 2 \
+timeout "${VM_SECONDS:-500}" qemu-system-x86_64 -M q35 -cpu max,cx16=off -accel tcg,thread=multi -smp 2 \
 	-m 2048 -object memory-backend-memfd,id=mem,size=2048M,share=on -numa node,memdev=mem \
 	-chardev "socket,id=fs,path=$work/fs" -device vhost-user-fs-pci,chardev=fs,tag=root \
 	-display none -nodefaults -no-reboot -serial "file:$work/console" \
