@@ -86,6 +86,12 @@ def die_with_parent():
     LIBC.prctl(1, signal.SIGKILL)
 
 
+# In front of a command: the same programs, but of the kernel's own tables (iptables-legacy). Both are
+# links to one file each, and look at the name they are called by.
+LEGACY = ("unshare", "-m", "sh", "-c", 'mount --bind /usr/sbin/xtables-legacy-multi '
+          '/usr/sbin/xtables-nft-multi && exec "$@"', "sh")
+
+
 class LabError(Exception):
     """The lab itself did not work: says nothing about the tool."""
 
