@@ -112,7 +112,7 @@ static int take_socket(const struct apptap_sighting *found, void *arg)
 
 int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err)
 {
-	uint64_t start_ns = apptap_clock_ns(CLOCK_MONOTONIC), looked_ns, told_ns;
+	uint64_t start_ns = apptap_clock_ns(CLOCK_MONOTONIC), cost_ns, tell_ns;
 	bool haste;
 	int r;
 
@@ -120,17 +120,18 @@ int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err)
 		return 0;
 	a->count = 0;
 	haste = apptap_haste(false); /* there may be many sockets */
+	cost_ns = apptap_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	r = apptap_diag_dump(a->diag, IPPROTO_UDP, take_socket, a, err);
 	if (r == 0)
 		r = apptap_diag_dump(a->diag, IPPROTO_TCP, take_socket, a, err);
 	apptap_haste(haste);
 	a->looked = true;
-	looked_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+	cost_ns = apptap_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cost_ns;
+	tell_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 	if (r == 0)
 		r = a->rules->ops->own_ports(a->rules, a->ports, a->count, err);
-	told_ns = apptap_clock_ns(CLOCK_MONOTONIC);
-	a->next_ns = start_ns + MAX(LOOK_NS, (looked_ns - start_ns) * COST_SHARE +
-						     (told_ns - looked_ns) * TELL_SHARE);
+	tell_ns = apptap_clock_ns(CLOCK_MONOTONIC) - tell_ns;
+	a->next_ns = start_ns + MAX(LOOK_NS, cost_ns * COST_SHARE + tell_ns * TELL_SHARE);
 	return r;
 }
 
