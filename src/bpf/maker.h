@@ -81,6 +81,7 @@ static __always_inline int is_settling(struct maker *m)
 	return now_ns - m->since_ns < SETTLING_NS;
 }
 
+/* Or may be: nobody is known to have accepted it. */
 static __always_inline int is_made_by_ours(struct bpf_sock *sk)
 {
 	struct maker *m;
@@ -89,7 +90,7 @@ static __always_inline int is_made_by_ours(struct bpf_sock *sk)
 	if (!wanted.processes)
 		return 0;
 	m = maker_of(sk, &taken);
-	return m && m->is_ours;
+	return m && (m->is_ours || !taken);
 }
 
 #endif

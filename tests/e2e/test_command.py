@@ -216,7 +216,7 @@ def ask_agent(pid, prefix=()):
 
     start = {"type": "start", "stream": True, "format": "pcap", "snaplen_bytes": 96,
              "command_pid": pid, "breadth": "app"}
-    send(1, struct.pack("<4sHHIQ32s", b"ATAP", 1, 0, os.getpid(), 0, b"0.1.0"))
+    send(1, struct.pack("<4sHHIQ32s", b"ATAP", 2, 0, os.getpid(), 0, b"0.1.0"))
     send(2, json.dumps(start).encode())
     got = b""
     while (more := ours.recv(65536)):

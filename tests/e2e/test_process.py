@@ -22,6 +22,12 @@ def works():
         pytest.skip("the tier bpf is not among APPTAP_TIERS")
 
 
+@pytest.fixture
+def lab(fresh_lab):
+    """Of its own: these ports are others' elsewhere, and what TIME_WAIT keeps is taken."""
+    return fresh_lab
+
+
 def capture(lab, pid, *options):
     path = lab.file("out.pcapng")
     return lab.capture([lab_module.APPTAP, "--pid", str(pid), *options, "--local", "-v", "--json", "-o", path],
