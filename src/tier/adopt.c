@@ -19,6 +19,7 @@
 
 #define LOOK_NS (100 * APPTAP_NSEC_PER_MSEC)
 #define COST_SHARE 100 /* looking takes at most one part in so many */
+#define TELL_SHARE 20 /* and telling the rules */
 #define KNOWN 4096 /* sockets that need no mark again */
 #define PORTS_MAX ((size_t)1000) /* at a time; beyond that: from the first packet sent */
 #define PORT_NS (300 * APPTAP_NSEC_PER_SEC) /* the rules forget it after twice that */
@@ -111,7 +112,7 @@ static int take_socket(const struct apptap_sighting *found, void *arg)
 
 int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err)
 {
-	uint64_t start_ns = apptap_clock_ns(CLOCK_MONOTONIC), cost_ns;
+	uint64_t start_ns = apptap_clock_ns(CLOCK_MONOTONIC), cost_ns, tell_ns;
 	bool haste;
 	int r;
 
@@ -119,15 +120,18 @@ int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err)
 		return 0;
 	a->count = 0;
 	haste = apptap_haste(false); /* there may be many sockets */
+	cost_ns = apptap_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	r = apptap_diag_dump(a->diag, IPPROTO_UDP, take_socket, a, err);
 	if (r == 0)
 		r = apptap_diag_dump(a->diag, IPPROTO_TCP, take_socket, a, err);
 	apptap_haste(haste);
 	a->looked = true;
-	cost_ns = apptap_clock_ns(CLOCK_MONOTONIC) - start_ns;
+	cost_ns = apptap_clock_ns(CLOCK_THREAD_CPUTIME_ID) - cost_ns;
+	tell_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 	if (r == 0)
 		r = a->rules->ops->own_ports(a->rules, a->ports, a->count, err);
-	a->next_ns = start_ns + MAX(LOOK_NS, cost_ns * COST_SHARE);
+	tell_ns = apptap_clock_ns(CLOCK_MONOTONIC) - tell_ns;
+	a->next_ns = start_ns + MAX(LOOK_NS, cost_ns * COST_SHARE + tell_ns * TELL_SHARE);
 	return r;
 }
 

@@ -37,6 +37,7 @@
 	(30 * APPTAP_NSEC_PER_MSEC) /* what need not come at once may lie in the kernel */
 #define LAST_NEWS_NS (500 * APPTAP_NSEC_PER_MSEC)
 #define CHECK_NS (1 * APPTAP_NSEC_PER_SEC)
+#define CHECK_SHARE 20 /* iptables is a program to run: at most one part in so many of our time */
 
 struct nflog {
 	struct apptap_tier base;
@@ -292,12 +293,15 @@ static void arm_timer(struct nflog *s)
 /* Where somebody has flushed them, nothing would come any more, and nobody would say so. */
 static int check_rules(struct nflog *s, struct apptap_error *err)
 {
-	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC), cost_ns;
+	int r;
 
 	if (now_ns < s->check_ns)
 		return 0;
-	s->check_ns = now_ns + CHECK_NS;
-	return s->rules->ops->check(s->rules, err);
+	r = s->rules->ops->check(s->rules, err);
+	cost_ns = apptap_clock_ns(CLOCK_MONOTONIC) - now_ns;
+	s->check_ns = now_ns + MAX(CHECK_NS, cost_ns * CHECK_SHARE);
+	return r;
 }
 
 static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,

@@ -205,7 +205,8 @@ def test_two_at_once(lab):
     assert not total.leaked and not total.extra and total.recall == 1, f"{outcome.report.complain()}\n{outcome.json}"
     theirs = other.json()
     assert theirs["tier"] == "nflog"
-    assert theirs["counters"]["packets"] == total.bystander
+    # What the kernel sends for closed sockets may come after the reference's last moment.
+    assert 0 <= theirs["counters"]["packets"] - total.bystander <= 30
 
 
 def test_a_group_that_is_taken(lab):

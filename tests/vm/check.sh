@@ -12,7 +12,7 @@ status=0
 APPTAP_BUILD=$build VM_ENV="APPTAP_BUILD=$build APPTAP_PATIENCE=8 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=../e2e" \
 	./vm.sh "$kernels" "$version" sh -c '
 		/usr/bin/python3 -m pytest -p no:cacheprovider -ra --color=no --junitxml=/run/report.xml \
-			-c /dev/null --rootdir=. test_under_kernel.py
+			-c /dev/null --rootdir=. test_under_kernel.py test_without_nflog.py
 		status=$?
 		echo vm-report
 		cat /run/report.xml
