@@ -38,6 +38,9 @@ for word in sys.stdin:
 """
 
 
+LONG = 60  # seconds until a step counts as stuck: a start by ssh is many processes
+
+
 class Place:
     """Where the app runs, and how a script and a C program name that."""
 
@@ -65,27 +68,38 @@ class Place:
                            env={**ENV, **self.env})
 
 
-@pytest.fixture(scope="module", params=EVERYWHERE)
-def place(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def phone():
+    if phone_module.why_not():
+        pytest.skip(phone_module.why_not())
+    with phone_module.Phone() as p:
+        yield p
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    if test_ssh.why_not():
+        pytest.skip(test_ssh.why_not())
+    s = test_ssh.Server(tmp_path_factory.mktemp("ssh"))
+    yield s
+    s.stop()
+
+
+@pytest.fixture(params=EVERYWHERE)
+def place(request):
     if request.param == "here":
-        yield Place("here")
-        return
-    where = test_ssh if request.param == "ssh" else phone_module
-    if where.why_not():
-        pytest.skip(where.why_not())
+        return Place("here")
     if request.param == "ssh":
-        server = test_ssh.Server(tmp_path_factory.mktemp("ssh"))
-        yield Place("apptap.SshExecutor('root@box')", ["ssh", "root@box"],
-                    {k: server.env[k] for k in ("APPTAP_AGENTS", "PATH")})
-        server.stop()
-        return
-    with phone_module.Phone() as phone:
-        how = "apptap.AdbExecutor" if request.param == "adb" else "Plumbing"
-        found = Place(f"{how}({phone.serial!r})", ["device", phone.serial],
-                      {k: phone.env[k] for k in ("APPTAP_AGENTS", "ANDROID_ADB_SERVER_PORT")},
-                      phone.script("app"))
-        found.phone = phone
-        yield found
+        env = request.getfixturevalue("server").env
+        return Place("apptap.SshExecutor('root@box')", ["ssh", "root@box"],
+                     {k: env[k] for k in ("APPTAP_AGENTS", "PATH")})
+    phone = request.getfixturevalue("phone")
+    how = "apptap.AdbExecutor" if request.param == "adb" else "Plumbing"
+    found = Place(f"{how}({phone.serial!r})", ["device", phone.serial],
+                  {k: phone.env[k] for k in ("APPTAP_AGENTS", "ANDROID_ADB_SERVER_PORT")},
+                  phone.script("app"))
+    found.phone = phone
+    return found
 
 
 @contextlib.contextmanager
@@ -121,13 +135,13 @@ def test_live_packets_and_connections(place):
     """They come while the capture runs, all of them, and of nobody else."""
     script, talker, other = place.script(LIVE), place.talker(UID), place.talker(UID + 1)
     with running(script, talker, other):
-        assert script.line() == "ready"
+        assert script.line(LONG) == "ready"
         for p in (other, talker, other):
             p.say("go")
             assert p.line() == "talked"
         assert script.line() == "first"  # and nothing has ended yet
         script.say("end")
-        count, texts, uids, interfaces, events, kept, path = json.loads(script.line())
+        count, texts, uids, interfaces, events, kept, path = json.loads(script.line(LONG))
         assert script.finish() == 0
     assert texts == ["of the app"] * 20 and uids == [UID] and interfaces == ["lo"]
     assert count == kept > 26 and path is None
@@ -163,14 +177,14 @@ def test_what_waits_for_a_slow_transport_is_bounded(place):
     script = place.script(SLOW)
     flood = lab.Program([*place.prefix, str(UID), "/usr/bin/python3", "-c", FLOOD])
     with running(script, flood):
-        assert script.line() == "ready" and flood.line() == "here"
+        assert script.line(LONG) == "ready" and flood.line() == "here"
         flood.say("go")
         assert flood.line() == "talked"
         script.say("end")
         peak = 0
-        while not select.select([script.proc.stdout], [], [], 0.01)[0]:
+        while not select.select([script.proc.stdout], [], [], 0.01)[0] and script.proc.poll() is None:
             peak = max(peak, place.waiting())
-        got, kept = int(script.line()), int(script.line())
+        got, kept = int(script.line(LONG)), int(script.line())
         assert got == kept > 180  # the kernel may have dropped the rest meanwhile, and counted it
         assert peak < 10 << 20, peak
         assert not place.phone.leftovers()  # at once, and the script still runs
@@ -183,7 +197,7 @@ def test_a_packet_callback(place):
                         *place.words], env={**ENV, **place.env})
     talker = place.talker(UID)
     with running(rate, talker):
-        assert rate.line() == "ready"
+        assert rate.line(LONG) == "ready"
         talker.say("go")
         assert talker.line() == "talked"
         assert json.loads(rate.line())["packets"] == 20
@@ -241,12 +255,12 @@ def test_what_was_there_stays_until_a_capture_begins(place, tmp):
     os.link(path, f"{tmp}/second")
     script, talker = place.script(KEPT, path), place.talker(UID)
     with running(script, talker):
-        assert script.line() == "precious" * 10000
-        assert script.line() == "ready"
+        assert script.line(LONG) == "precious" * 10000
+        assert script.line(LONG) == "ready"
         talker.say("go")
         assert talker.line() == "talked"
         script.say("end")
-        kept = int(script.line())
+        kept = int(script.line(LONG))
         assert script.finish() == 0
     assert packets(path) == packets(f"{tmp}/second") == kept > 26
     assert os.stat(path).st_mode & 0o777 == 0o640
