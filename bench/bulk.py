@@ -3,8 +3,9 @@
 import collections
 import os
 import struct
+import time
 
-from common import apptap, bench, ratio, ROUNDS, spread, start, table, tcpdump, together, truth, \
+from common import apptap, bench, MIB, ratio, ROUNDS, spread, start, table, tcpdump, together, truth, \
     warm
 
 SIZE = int(float(os.environ.get("BENCH_GB", "2")) * 1e9)
@@ -45,6 +46,19 @@ def download(lab, make):
     return share, cpu, got["bytes"] * 8 / got["seconds"] / 1e9
 
 
+def floor(lab):
+    """CPU seconds a GB of a program that does nothing but write such a file, a MiB at a time."""
+    warm(lab, SIZE)
+    chunk, path = bytes(MIB), lab.file("floor")
+    with open(path, "wb", buffering=0) as f:
+        before = time.process_time()
+        for _ in range(SIZE // MIB):
+            f.write(chunk)
+        cpu = time.process_time() - before
+    os.unlink(path)
+    return cpu / (SIZE / 1e9)
+
+
 def main():
     modes = {
         "no capture": None,
@@ -53,6 +67,7 @@ def main():
         "apptap": lambda lab: apptap(lab, name="out.pcap"),
     }
     shares, cpus, speeds = (collections.defaultdict(list) for _ in range(3))
+    floors = []
     with bench(f"The app downloads {SIZE / 1e9:g} GB over veth") as lab:
         for _ in range(ROUNDS):
             for name, make in modes.items():
@@ -60,11 +75,13 @@ def main():
                 shares[name].append(100 * share)
                 cpus[name].append(cpu / (share * SIZE / 1e9) if share else 0)
                 speeds[name].append(speed)
+            floors.append(floor(lab))
         peer = cpus["tcpdump -i any -w"]
         rows = [(name, spread(shares[name], "{:.1f}") if make else "-",
                  spread(cpus[name], "{:.2f}") if make else "-",
                  ratio(cpus[name], peer) if make else "-", spread(speeds[name], "{:.1f}"))
                 for name, make in modes.items()]
+        rows.append(("writing alone", "-", spread(floors, "{:.2f}"), ratio(floors, peer), "-"))
         table(("", "% recorded", "CPU s/GB recorded", "of tcpdump", "Gbit/s"), rows)
 
 

@@ -14,6 +14,7 @@
 #include <netinet/in.h>
 
 #include "base/nfmsg.h"
+#include "tier/haste.h"
 #include "tier/marks.h"
 
 #define LOOK_NS (100 * APPTAP_NSEC_PER_MSEC)
@@ -86,10 +87,15 @@ static int take_socket(const struct apptap_sighting *found, void *arg)
 
 	if (found->uid == APPTAP_UID_NONE || !apptap_scope_has(a->scope, found->uid))
 		return 0;
-	if (found->flow.proto == IPPROTO_UDP)
+	if (found->flow.proto == IPPROTO_UDP) {
+		bool young = a->looked && *met != found->cookie;
+
 		apptap_claims_bound(a->claims, found);
-	if (found->flow.proto == IPPROTO_UDP)
-		take_port(a, found->flow.lport, apptap_clock_ns(CLOCK_MONOTONIC));
+		if (a->rules->ops->slow && young)
+			*met = found->cookie; /* it may be gone when the rules know of it */
+		else
+			take_port(a, found->flow.lport, apptap_clock_ns(CLOCK_MONOTONIC));
+	}
 	if (!found->flow.rport || *known == found->cookie)
 		return 0;
 	/* What the rules have shown of a young one may still be on its way to us. */
@@ -106,14 +112,17 @@ static int take_socket(const struct apptap_sighting *found, void *arg)
 int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err)
 {
 	uint64_t start_ns = apptap_clock_ns(CLOCK_MONOTONIC), cost_ns;
+	bool haste;
 	int r;
 
 	if (start_ns < a->next_ns)
 		return 0;
 	a->count = 0;
+	haste = apptap_haste(false); /* there may be many sockets */
 	r = apptap_diag_dump(a->diag, IPPROTO_UDP, take_socket, a, err);
 	if (r == 0)
 		r = apptap_diag_dump(a->diag, IPPROTO_TCP, take_socket, a, err);
+	apptap_haste(haste);
 	a->looked = true;
 	cost_ns = apptap_clock_ns(CLOCK_MONOTONIC) - start_ns;
 	if (r == 0)

@@ -217,8 +217,13 @@ static int load(struct apptap_bpf_kernel *k, struct maker *m, struct apptap_erro
 	int r = lay_out(&facts, err);
 
 	sem_wait(&m->made);
-	if (r < 0 || m->fd < 0)
+	if (r < 0)
 		return r;
+	if (m->fd < 0) { /* the thread has said its last */
+		if (err)
+			*err = m->err;
+		return m->r < 0 ? m->r : -EIO;
+	}
 	k->wanted.mptcp = facts.mptcp;
 	r = load_with(k, &facts, facts.cast != 0, m->fd);
 	/* Not all that know the function can call it: those without a JIT cannot. */
@@ -228,7 +233,11 @@ static int load(struct apptap_bpf_kernel *k, struct maker *m, struct apptap_erro
 		said[0] = '\0';
 		r = load_with(k, &facts, false, m->fd);
 	}
-	return r < 0 ? explain(r, err) : open_process(k, &facts, err);
+	if (r < 0) {
+		explain(r, err);
+		return r;
+	}
+	return open_process(k, &facts, err);
 }
 
 /* The ring's descriptor is the skeleton's own copy from here on. */

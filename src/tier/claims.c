@@ -4,70 +4,22 @@
  * How it works. The log of the rules is one sequence in the kernel's order; in it stand packets
  * whose owner is certain, the app's ("ours") and those of others on what was the app's ("taken").
  * Between them stand the doubtful. For each the socket table is asked at once; but between the
- * packet and the answer the port may have changed hands, so an answer counts only where what is
- * certain does not speak against it. A packet that stays in doubt is not kept.
+ * packet and the answer the port may have changed hands, so the answer alone proves nothing:
+ * settle.c tells what does. A packet that stays in doubt is not kept.
  */
-#include "tier/claims.h"
-
 #include <errno.h>
 #include <linux/if_packet.h>
 #include <netinet/in.h>
 
-#include "tier/groups.h"
+#include "tier/claims_table.h"
 #include "tier/links.h"
 
-#define SETS 8192
-#define WAYS 4
-#define WAIT_NS (20 * APPTAP_NSEC_PER_MSEC) /* for the app's answer, or news of closed sockets */
-#define NEWS_NS (2 * APPTAP_NSEC_PER_MSEC)
-#define CONTEST_NS (60 * APPTAP_NSEC_PER_MSEC) /* for the verdict of those who asked at once */
 #define CALM_NS (50 * APPTAP_NSEC_PER_USEC)
-#define TCP_MEMORY_NS (120 * APPTAP_NSEC_PER_SEC) /* TIME_WAIT, and the last retransmissions */
 #define PORT_MEMORY_NS (10 * APPTAP_NSEC_PER_SEC)
 #define CONTESTED_NS (10 * APPTAP_NSEC_PER_SEC)
-#define PORTS 65536
-#define ACCEPT_NS (100 * APPTAP_NSEC_PER_MSEC) /* for somebody to accept a connection */
+#define UNSEEN_NS (1 * APPTAP_NSEC_PER_SEC)
 #define YOUNG_NS (2 * APPTAP_NSEC_PER_SEC)
 #define REASK_NS (250 * APPTAP_NSEC_PER_MSEC) /* for a change of owner: fchown() */
-
-/* What is certain of a flow, by the numbers of the packets that told it. */
-struct evidence {
-	struct apptap_flow flow;
-	uint64_t ours, taken; /* the last of each; 0: none */
-	uint64_t ns; /* CLOCK_REALTIME, here */
-	uint64_t syn; /* that began the connection */
-	uint64_t syn_ns; /* CLOCK_REALTIME, here */
-	uint64_t asked_ns; /* CLOCK_REALTIME: when the socket table was last asked whose it is */
-	uint64_t cookie; /* of the app's socket then; 0: not known */
-	uint32_t isn; /* of that SYN */
-	uid_t uid;
-	uid_t listener; /* of a connection from outside: whose port it came to */
-	bool given; /* the app opened the socket, and gave it away */
-	bool suspect; /* it may have: what waits will tell */
-};
-
-struct port {
-	uint64_t cookie; /* of the socket that was last seen to have it; 0: not known */
-	uint64_t asked_ns; /* CLOCK_REALTIME: when that was told first */
-	uint64_t ours_ns, others_ns; /* when it was seen in use by each; 0: never */
-	bool ours; /* whose that socket is */
-	bool ours_accepts, others_accept; /* connections, where it is TCP's and listens */
-};
-
-struct apptap_claims {
-	const struct apptap_scope *scope; /* borrowed, like the next two */
-	struct apptap_diag *diag;
-	const struct apptap_deaths *deaths;
-	struct apptap_contest *contest; /* borrowed; NULL: there is none now */
-	uint64_t number; /* of the last packet */
-	uint64_t key[2];
-	uint64_t lookups;
-	uint64_t contested_ns;
-	struct evidence flows[SETS][WAYS];
-	struct port ports[PORTS]; /* of UDP and UDP-Lite: they rarely share one */
-	struct apptap_sighting groups[APPTAP_GROUPS]; /* the last answers about multicast */
-	uint64_t raw_ours_ns[256]; /* when the app last used a raw socket of this protocol */
-};
 
 int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *scope,
 		      struct apptap_diag *diag, const struct apptap_deaths *deaths,
@@ -77,6 +29,10 @@ int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *sco
 
 	if (!c)
 		return apptap_error_set(err, ENOMEM, "allocating the table of claims");
+	if (apptap_fence_new(&c->fence, deaths) < 0) {
+		free(c);
+		return apptap_error_set(err, ENOMEM, "allocating the table of claims");
+	}
 	c->scope = scope;
 	c->diag = diag;
 	c->deaths = deaths;
@@ -88,20 +44,24 @@ int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *sco
 
 void apptap_claims_free(struct apptap_claims *c)
 {
+	if (c)
+		apptap_fence_free(c->fence);
 	free(c);
 }
 
-static bool is_datagram(uint8_t proto)
+bool apptap_claims_is_datagram(uint8_t proto)
 {
 	return proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE;
 }
 
-static struct evidence *find(struct apptap_claims *c, const struct apptap_flow *flow, bool make)
+struct apptap_claim_flow *apptap_claims_find(struct apptap_claims *c,
+					     const struct apptap_flow *flow, bool make)
 {
-	struct evidence *set = c->flows[apptap_flow_hash(flow, c->key) % SETS];
-	struct evidence *oldest = set;
+	struct apptap_claim_flow *set =
+		c->flows[apptap_flow_hash(flow, c->key) % APPTAP_CLAIM_SETS];
+	struct apptap_claim_flow *oldest = set;
 
-	for (int i = 0; i < WAYS; i++) {
+	for (int i = 0; i < APPTAP_CLAIM_WAYS; i++) {
 		if (set[i].ns && apptap_flow_equal(&set[i].flow, flow))
 			return &set[i];
 		if (set[i].ns < oldest->ns)
@@ -115,7 +75,7 @@ static struct evidence *find(struct apptap_claims *c, const struct apptap_flow *
 	return oldest;
 }
 
-static bool lately(uint64_t then_ns, uint64_t now_ns)
+bool apptap_claims_lately(uint64_t then_ns, uint64_t now_ns)
 {
 	return then_ns && now_ns < then_ns + PORT_MEMORY_NS;
 }
@@ -123,11 +83,13 @@ static bool lately(uint64_t then_ns, uint64_t now_ns)
 static void note_port(struct apptap_claims *c, const struct apptap_sighting *found, bool ours,
 		      bool known)
 {
-	struct port *p = &c->ports[found->flow.lport];
+	struct apptap_claim_port *p = &c->ports[found->flow.lport];
 	uint64_t cookie = known ? found->cookie : 0;
 
 	if (!found->asked_ns)
 		return;
+	if (ours && cookie)
+		c->ours[cookie % APPTAP_CLAIM_COOKIES] = cookie;
 	*(ours ? &p->ours_ns : &p->others_ns) = found->asked_ns;
 	if (p->ours == ours && (p->cookie == cookie || !cookie))
 		return;
@@ -151,7 +113,7 @@ static void note_taker(struct apptap_claims *c, const struct apptap_flow *flow)
  * given away. Another socket than the one that we know is another story, which takes a while to
  * tell: ours has closed, and the next has its port.
  */
-static enum apptap_claim vouch(struct apptap_claims *c, struct evidence *e,
+static enum apptap_claim vouch(struct apptap_claims *c, struct apptap_claim_flow *e,
 			       struct apptap_sighting *found, uint64_t now_ns)
 {
 	c->lookups++;
@@ -177,10 +139,10 @@ static enum apptap_claim vouch(struct apptap_claims *c, struct evidence *e,
 }
 
 /* A busy flow is not asked about again and again. */
-static enum apptap_claim see_datagram(struct apptap_claims *c, struct evidence *e,
+static enum apptap_claim see_datagram(struct apptap_claims *c, struct apptap_claim_flow *e,
 				      struct apptap_claim_case *k, uint64_t now_ns)
 {
-	struct port *p = &c->ports[e->flow.lport];
+	struct apptap_claim_port *p = &c->ports[e->flow.lport];
 	enum apptap_claim what;
 
 	if (e->taken > e->ours)
@@ -191,12 +153,20 @@ static enum apptap_claim see_datagram(struct apptap_claims *c, struct evidence *
 		return e->given ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_OURS;
 	}
 	what = vouch(c, e, &k->found, now_ns);
+	if (k->found.sight != APPTAP_SIGHT_OWNED) {
+		if (now_ns > p->unseen_ns + UNSEEN_NS) {
+			p->unseen[1] = now_ns > p->unseen_ns + 2 * UNSEEN_NS ? 0 : p->unseen[0];
+			p->unseen[0] = 0;
+			p->unseen_ns = now_ns;
+		}
+		p->unseen[0]++;
+	}
 	if (what != APPTAP_CLAIM_FOREIGN)
 		note_port(c, &k->found, true, what == APPTAP_CLAIM_OURS);
 	return what;
 }
 
-static enum apptap_claim see_again(struct apptap_claims *c, struct evidence *e,
+static enum apptap_claim see_again(struct apptap_claims *c, struct apptap_claim_flow *e,
 				   struct apptap_claim_case *k, uint64_t now_ns)
 {
 	if (now_ns - e->asked_ns < REASK_NS && !e->suspect)
@@ -204,7 +174,7 @@ static enum apptap_claim see_again(struct apptap_claims *c, struct evidence *e,
 	return vouch(c, e, &k->found, now_ns);
 }
 
-static enum apptap_claim see_stream(struct apptap_claims *c, struct evidence *e,
+static enum apptap_claim see_stream(struct apptap_claims *c, struct apptap_claim_flow *e,
 				    struct apptap_claim_case *k, const struct apptap_dissect *d,
 				    bool sent, uint64_t now_ns)
 {
@@ -223,17 +193,18 @@ static enum apptap_claim see_stream(struct apptap_claims *c, struct evidence *e,
 	return see_again(c, e, k, now_ns);
 }
 
-static void see_other(struct apptap_claims *c, enum apptap_rule_class class, struct evidence *e,
-		      uint64_t now_ns)
+static void see_other(struct apptap_claims *c, enum apptap_rule_class class,
+		      struct apptap_claim_flow *e, uint64_t now_ns)
 {
 	e->taken = c->number;
 	e->ns = now_ns;
+	e->asked = e->answered = 0;
 	if (class == APPTAP_RULE_ACCEPTED) {
 		c->ports[e->flow.lport].others_accept = true;
 		return;
 	}
 	c->contested_ns = now_ns;
-	if (is_datagram(e->flow.proto))
+	if (apptap_claims_is_datagram(e->flow.proto))
 		note_taker(c, &e->flow);
 }
 
@@ -244,7 +215,7 @@ enum apptap_claim apptap_claims_see(struct apptap_claims *c, enum apptap_rule_cl
 	bool sent = class == APPTAP_RULE_SENT || class == APPTAP_RULE_SENT_MARKED ||
 		    apptap_rules_is_notice(class);
 	enum apptap_claim what = APPTAP_CLAIM_OURS;
-	struct evidence *e;
+	struct apptap_claim_flow *e;
 
 	memset(k, 0, sizeof(*k));
 	k->number = ++c->number;
@@ -258,14 +229,16 @@ enum apptap_claim apptap_claims_see(struct apptap_claims *c, enum apptap_rule_cl
 		return what;
 	}
 	apptap_dissect_flow(d, sent, &k->flow);
-	e = find(c, &k->flow, true);
+	e = apptap_claims_find(c, &k->flow, true);
 	if (apptap_rules_is_notice(class)) {
 		see_other(c, class, e, now_ns);
 		return APPTAP_CLAIM_FOREIGN;
 	}
-	if (is_datagram(d->proto) && class == APPTAP_RULE_SENT)
+	if (apptap_claims_is_datagram(d->proto) && class == APPTAP_RULE_SENT) {
 		what = see_datagram(c, e, k, now_ns);
-	else if (d->proto == IPPROTO_TCP)
+		e->asked++;
+		c->ports[k->flow.lport].sent_ns = since_ns;
+	} else if (d->proto == IPPROTO_TCP)
 		what = see_stream(c, e, k, d, sent, now_ns);
 	else if (class == APPTAP_RULE_GOT)
 		what = see_again(c, e, k, now_ns);
@@ -291,7 +264,7 @@ static void ask(struct apptap_claims *c, const struct apptap_packet *pkt,
 }
 
 /* A connection from outside: what its first packet was, and whose port it came to. */
-static void note_syn(struct evidence *e, const struct apptap_dissect *d,
+static void note_syn(struct apptap_claim_flow *e, const struct apptap_dissect *d,
 		     const struct apptap_claim_case *k)
 {
 	if (e->isn == d->tcp_seq && e->syn)
@@ -299,6 +272,7 @@ static void note_syn(struct evidence *e, const struct apptap_dissect *d,
 	e->isn = d->tcp_seq;
 	e->syn = k->number;
 	e->syn_ns = k->met_ns;
+	e->syn_since_ns = k->since_ns;
 	e->ns = k->met_ns;
 	e->listener = k->found.uid;
 	e->given = e->suspect = false;
@@ -307,7 +281,7 @@ static void note_syn(struct evidence *e, const struct apptap_dissect *d,
 
 static void note_given(struct apptap_claims *c, const struct apptap_claim_case *k)
 {
-	struct evidence *e = find(c, &k->flow, true);
+	struct apptap_claim_flow *e = apptap_claims_find(c, &k->flow, true);
 
 	e->ns = k->met_ns;
 	e->uid = k->found.uid;
@@ -318,25 +292,26 @@ static void note_given(struct apptap_claims *c, const struct apptap_claim_case *
 }
 
 /* Is it decided already, or known to be asked about? Then once more would tell nothing new. */
-static bool needs_no_answer(const struct evidence *e, const struct apptap_claim_case *k)
+static bool needs_no_answer(const struct apptap_claim_flow *e, const struct apptap_claim_case *k)
 {
 	return k->class == APPTAP_RULE_SENT_ASK ||
 	       (k->class == APPTAP_RULE_PENDING && e && e->syn &&
-		(e->ours > e->syn || e->taken > e->syn || k->met_ns - e->ns < ACCEPT_NS));
+		(e->ours > e->syn || e->taken > e->syn ||
+		 k->met_ns - e->ns < APPTAP_CLAIM_ACCEPT_NS));
 }
 
 void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 			const struct apptap_packet *pkt, const struct apptap_dissect *d,
 			uint64_t rx_ns, uint64_t since_ns, struct apptap_claim_case *k)
 {
-	struct evidence *e;
-	const struct port *p;
+	struct apptap_claim_flow *e;
+	const struct apptap_claim_port *p;
 
 	memset(k, 0, sizeof(*k));
 	k->number = ++c->number;
 	k->class = class;
 	k->rx_ns = rx_ns;
-	k->since_ns = rx_ns ? rx_ns : since_ns;
+	k->since_ns = rx_ns && rx_ns <= apptap_clock_ns(CLOCK_REALTIME) ? rx_ns : since_ns;
 	k->met_ns = pkt->ts_ns;
 	k->found.uid = APPTAP_UID_NONE;
 	if (!(d->flags & APPTAP_DIS_IP))
@@ -346,12 +321,14 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 							      pkt->pkttype == PACKET_OUTGOING),
 			    &k->flow);
 	k->syn = (d->flags & (APPTAP_DIS_TCP_SYN | APPTAP_DIS_TCP_ACK)) == APPTAP_DIS_TCP_SYN;
-	e = find(c, &k->flow, k->syn);
+	e = apptap_claims_find(c, &k->flow, k->syn);
 	k->was_taken = e && e->taken > e->ours;
+	k->is_answer = class == APPTAP_RULE_GOT_DATAGRAM && e && ++e->answered <= e->asked;
 	p = &c->ports[k->flow.lport];
 	k->holder = p->cookie;
 	k->holder_ns = p->asked_ns;
-	k->was_ours = lately(p->ours_ns, k->met_ns);
+	k->sent_ns = p->sent_ns;
+	k->was_ours = apptap_claims_lately(p->ours_ns, k->met_ns);
 	if (!needs_no_answer(e, k))
 		ask(c, pkt, d, k);
 	if (class == APPTAP_RULE_GIVEN && pkt->ifindex == APPTAP_LOOPBACK_IFINDEX &&
@@ -359,215 +336,13 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 		apptap_dissect_flow(d, false, &k->flow); /* both its ends are here */
 		ask(c, pkt, d, k);
 	}
-	if (is_datagram(k->flow.proto) && k->found.uid != APPTAP_UID_NONE && !k->found.group)
+	if (apptap_claims_is_datagram(k->flow.proto) && k->found.uid != APPTAP_UID_NONE &&
+	    !k->found.group)
 		note_port(c, &k->found, apptap_scope_has(c->scope, k->found.uid), true);
 	if (k->syn && e)
 		note_syn(e, d, k);
 	if (class == APPTAP_RULE_GIVEN && k->found.sight == APPTAP_SIGHT_OWNED)
 		note_given(c, k);
-}
-
-static enum apptap_claim ours(const struct apptap_claims *c, const struct evidence *e, uid_t *uid)
-{
-	*uid = e && e->ours ? e->uid : c->scope->uids[0].uid;
-	return APPTAP_CLAIM_OURS;
-}
-
-/* A connection that is over, which conntrack no longer knows: by what was seen of it. */
-static enum apptap_claim settle_connection(struct apptap_claims *c, const struct evidence *e,
-					   const struct apptap_claim_case *k, uid_t *uid)
-{
-	if (e && e->ours > e->taken && k->met_ns - e->ns < TCP_MEMORY_NS)
-		return ours(c, e, uid);
-	return k->found.sight == APPTAP_SIGHT_ORPHAN ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_FOREIGN;
-}
-
-/* Not a datagram, and nobody has it any more. */
-static enum apptap_claim settle_closed(struct apptap_claims *c, const struct evidence *e,
-				       const struct apptap_claim_case *k, bool over, uid_t *uid)
-{
-	uint64_t raw_ns = c->raw_ours_ns[k->flow.proto];
-
-	if (k->flow.proto == IPPROTO_TCP && !k->syn)
-		return settle_connection(c, e, k, uid);
-	if (k->syn && e && e->ours > k->number)
-		return ours(c, e, uid); /* it was answered */
-	if (k->syn)
-		return over ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_WAIT;
-	/* A raw socket gets all of its protocol, whoever else does. */
-	return raw_ns && k->met_ns < raw_ns + PORT_MEMORY_NS ? ours(c, e, uid)
-							     : APPTAP_CLAIM_FOREIGN;
-}
-
-/* Those who asked while it passed may know. */
-static enum apptap_claim settle_contested(struct apptap_claims *c,
-					  const struct apptap_claim_case *k, uint64_t now_ns,
-					  bool last, uid_t *uid)
-{
-	struct apptap_owner owner;
-	enum apptap_verdict v;
-
-	if (!c->contest || !k->rx_ns)
-		return APPTAP_CLAIM_UNKNOWN;
-	v = apptap_contest_judge(c->contest, &k->flow, k->rx_ns, last ? UINT64_MAX : now_ns,
-				 &owner);
-	if (v == APPTAP_VERDICT_WAIT && now_ns < k->met_ns + CONTEST_NS)
-		return APPTAP_CLAIM_WAIT;
-	if (v != APPTAP_VERDICT_KNOWN)
-		return APPTAP_CLAIM_UNKNOWN;
-	if (owner.ours) {
-		*uid = owner.uid;
-		return APPTAP_CLAIM_OURS;
-	}
-	/* Left out in either case; for certain where the answer of a moment later is the same. */
-	return k->found.uid != APPTAP_UID_NONE && !apptap_scope_has(c->scope, k->found.uid)
-		       ? APPTAP_CLAIM_FOREIGN
-		       : APPTAP_CLAIM_UNKNOWN;
-}
-
-/*
- * A datagram that came in. Where one socket had its port before and has it still, it is that one's;
- * where nobody else is seen using the port, there is nothing to find out either.
- */
-static enum apptap_claim settle_datagram(struct apptap_claims *c, const struct evidence *e,
-					 struct apptap_claim_case *k, uint64_t now_ns, bool last,
-					 uid_t *uid)
-{
-	bool owned = k->found.uid != APPTAP_UID_NONE;
-	bool found_ours = owned && apptap_scope_has(c->scope, k->found.uid);
-	bool marked = k->class == APPTAP_RULE_GOT_DATAGRAM && !k->was_taken;
-
-	*uid = found_ours ? k->found.uid : e && e->ours ? e->uid : c->scope->uids[0].uid;
-	if (owned && k->holder && k->found.cookie == k->holder && k->holder_ns <= k->since_ns)
-		return found_ours ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
-	if (!found_ours && !marked && !k->was_ours)
-		return APPTAP_CLAIM_FOREIGN;
-	/* For the next packets, which may show who else has it, and for those who asked at once. */
-	if (!last && now_ns < k->found.asked_ns + NEWS_NS)
-		return APPTAP_CLAIM_WAIT;
-	if (lately(c->ports[k->flow.lport].others_ns, k->met_ns))
-		return settle_contested(c, k, now_ns, last, uid);
-	return owned && !found_ours ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_OURS;
-}
-
-/* A multicast that none of the app's sockets would get now: one that has left since had it. */
-static enum apptap_claim settle_group(const struct apptap_claims *c,
-				      const struct apptap_claim_case *k, bool over, uid_t *uid)
-{
-	uint64_t gone[APPTAP_DEATHS_A_PORT];
-	int n;
-
-	if (!k->was_ours || !k->holder)
-		return APPTAP_CLAIM_FOREIGN;
-	n = apptap_deaths_since(c->deaths, &k->flow, k->since_ns, gone);
-	*uid = c->scope->uids[0].uid;
-	for (int i = 0; i < n; i++)
-		if (gone[i] == k->holder)
-			return APPTAP_CLAIM_OURS;
-	if (!over)
-		return APPTAP_CLAIM_WAIT;
-	return n < 0 ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_FOREIGN;
-}
-
-/*
- * Of a connection from outside, before anybody was seen to have accepted it: it is his who does,
- * from its SYN on. Where nobody does it is the listener's, unless others accept on his port.
- */
-static enum apptap_claim settle_pending(struct apptap_claims *c, const struct evidence *e,
-					const struct apptap_claim_case *k, uint64_t now_ns,
-					bool last, uid_t *uid)
-{
-	const struct port *p = &c->ports[k->flow.lport];
-	uid_t listener = k->found.uid;
-	uint64_t since;
-
-	if (e && e->syn) {
-		since = e->syn <= k->number ? e->syn : k->number; /* the next one's may be there */
-		if (e->ours > since && e->ours > e->taken)
-			return e->given ? APPTAP_CLAIM_FOREIGN : ours(c, e, uid);
-		if (e->taken > since)
-			return APPTAP_CLAIM_FOREIGN;
-		if (listener == APPTAP_UID_NONE)
-			listener = e->listener;
-	}
-	if (k->found.sight == APPTAP_SIGHT_OWNED || listener == APPTAP_UID_NONE) {
-		*uid = k->found.uid;
-		return apptap_scope_has(c->scope, k->found.uid) ? APPTAP_CLAIM_OURS
-								: APPTAP_CLAIM_FOREIGN;
-	}
-	if (!last && now_ns < k->met_ns + ACCEPT_NS)
-		return APPTAP_CLAIM_WAIT;
-	*uid = listener;
-	if (apptap_scope_has(c->scope, listener))
-		return p->others_accept ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_OURS;
-	return p->ours_accepts ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_FOREIGN;
-}
-
-/* Opened by the app, another's by the socket table: has it been given away, or has it closed? */
-static enum apptap_claim settle_suspect(struct apptap_claims *c, struct evidence *e,
-					const struct apptap_claim_case *k, bool over, uid_t *uid)
-{
-	uint64_t gone[APPTAP_DEATHS_A_PORT];
-	int n, ours_gone = 0;
-
-	if (e && e->given)
-		return APPTAP_CLAIM_FOREIGN;
-	if (!over)
-		return APPTAP_CLAIM_WAIT;
-	n = apptap_deaths_since(c->deaths, &k->flow, k->since_ns, gone);
-	for (int i = 0; i < n; i++)
-		ours_gone += gone[i] != k->found.cookie;
-	if (e)
-		e->suspect = false;
-	if (n < 0)
-		return APPTAP_CLAIM_UNKNOWN;
-	if (ours_gone)
-		return ours(c, e, uid);
-	if (e)
-		e->given = true;
-	return APPTAP_CLAIM_FOREIGN;
-}
-
-/* Only the socket table knows, or what it said before. */
-static enum apptap_claim settle_given(struct apptap_claims *c, const struct evidence *e,
-				      const struct apptap_claim_case *k, uid_t *uid)
-{
-	if (k->found.sight != APPTAP_SIGHT_OWNED)
-		return k->flow.proto == IPPROTO_TCP ? settle_connection(c, e, k, uid)
-						    : APPTAP_CLAIM_UNKNOWN;
-	*uid = k->found.uid;
-	return apptap_scope_has(c->scope, k->found.uid) ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
-}
-
-enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_claim_case *k,
-				       uint64_t now_ns, bool last, uid_t *uid)
-{
-	struct evidence *e = find(c, &k->flow, false);
-	bool over = last || now_ns >= k->met_ns + WAIT_NS;
-
-	switch (k->class) {
-	case APPTAP_RULE_SENT_ASK:
-		return settle_connection(c, e, k, uid);
-	case APPTAP_RULE_PENDING:
-		return settle_pending(c, e, k, now_ns, last, uid);
-	case APPTAP_RULE_GIVEN:
-		return settle_given(c, e, k, uid);
-	case APPTAP_RULE_ASK:
-	case APPTAP_RULE_GOT_DATAGRAM:
-		break;
-	default:
-		return settle_suspect(c, e, k, over, uid);
-	}
-	if (k->syn && k->found.sight == APPTAP_SIGHT_PENDING)
-		return settle_pending(c, e, k, now_ns, last, uid);
-	*uid = k->found.uid;
-	if (is_datagram(k->flow.proto) && !k->found.group)
-		return settle_datagram(c, e, k, now_ns, last, uid);
-	if (k->found.uid == APPTAP_UID_NONE && k->found.group)
-		return settle_group(c, k, over, uid);
-	if (k->found.uid == APPTAP_UID_NONE)
-		return settle_closed(c, e, k, over, uid);
-	return apptap_scope_has(c->scope, k->found.uid) ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
 }
 
 void apptap_claims_bound(struct apptap_claims *c, const struct apptap_sighting *found)
@@ -579,7 +354,8 @@ void apptap_claims_bound(struct apptap_claims *c, const struct apptap_sighting *
 bool apptap_claims_knows(const struct apptap_claims *c, const struct apptap_flow *flow,
 			 uint64_t cookie)
 {
-	const struct evidence *e = find((struct apptap_claims *)c, flow, false);
+	const struct apptap_claim_flow *e =
+		apptap_claims_find((struct apptap_claims *)c, flow, false);
 
 	return e && e->cookie == cookie && e->ours > e->taken;
 }

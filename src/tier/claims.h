@@ -26,6 +26,9 @@ struct apptap_claim_case {
 	bool syn;
 	bool was_taken; /* the last that sent on this flow was another owner */
 	uint64_t holder, holder_ns; /* cookie of the socket seen at the port until then, and when */
+	uint64_t sent_ns; /* the app had sent from the port then, or later; 0: it had not */
+	uint64_t told_ns; /* by then all were told dead who had left the port; 0: not known yet */
+	bool is_answer; /* fewer have come in on this flow than the app has sent on it */
 	bool was_ours; /* the app had it in the last seconds */
 	struct apptap_sighting found;
 };
@@ -37,6 +40,7 @@ int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *sco
 		      struct apptap_diag *diag, const struct apptap_deaths *deaths,
 		      struct apptap_error *err);
 void apptap_claims_free(struct apptap_claims *c);
+bool apptap_claims_is_datagram(uint8_t proto);
 
 /*
  * A packet that is the app's by the rules; or (a notice) another's. Return: OURS, FOREIGN, or WAIT:

@@ -16,20 +16,28 @@
 
 #include "tier/trigger.h"
 
-#define FLOWS_MAX 16384
-#define LATE_NS                                                                          \
-	(150 * APPTAP_NSEC_PER_USEC) /* then it tells of the moment it was asked at only \
-				      */
-#define SLACK_NS (100 * APPTAP_NSEC_PER_USEC) /* by which its answer may be later than a packet */
-#define FORGET_NS (100 * APPTAP_NSEC_PER_MSEC) /* nobody asks about what is older */
+#define WORDS 65536 /* remembered; pages that are not used cost nothing */
+#define WALK_MAX 1024 /* of one port */
 #define STAMP_NS 999 /* what a time has lost that was cut to the microsecond */
 
+/* What was said of a port, and what had been said of it before. */
+struct word {
+	uint64_t pkt_ns, asked_ns; /* CLOCK_REALTIME */
+	uint64_t cookie; /* 0: no socket had it */
+	uint32_t flow; /* a hash */
+	uint32_t before; /* its number, plus one; 0: none */
+	uid_t uid;
+	bool ours, outgoing, queued;
+};
+
 struct apptap_contest {
-	struct apptap_diag *diag; /* borrowed */
-	struct apptap_trigger *trigger; /* owned, like the next */
-	struct apptap_owners *owners;
-	uint64_t from_ns; /* CLOCK_REALTIME: it heard nothing before */
-	uint64_t lookups;
+	const struct apptap_scope *scope; /* borrowed */
+	struct apptap_trigger *trigger; /* owned */
+	uint64_t key[2];
+	uint64_t skipped, skipped_ns; /* not asked about, as far as is known then */
+	uint32_t count; /* of words ever; starts anew with each contest, which is short */
+	uint32_t latest[65536]; /* of a port, as before above */
+	struct word words[WORDS];
 };
 
 /* UDP without extension headers, in and out; the second sight of loopback's too, for nothing. */
@@ -50,7 +58,6 @@ static struct sock_filter datagrams[] = {
 };
 
 int apptap_contest_open(struct apptap_contest **out, const struct apptap_scope *scope,
-			struct apptap_diag *diag, const struct apptap_deaths *deaths,
 			struct apptap_error *err)
 {
 	struct sock_fprog filter = { .len = ARRAY_SIZE(datagrams), .filter = datagrams };
@@ -60,17 +67,13 @@ int apptap_contest_open(struct apptap_contest **out, const struct apptap_scope *
 
 	if (!c)
 		return apptap_error_set(err, ENOMEM, "allocating the table of contested ports");
-	c->diag = diag;
-	r = apptap_owners_new(&c->owners, FLOWS_MAX, scope, deaths);
-	if (r < 0)
-		apptap_error_set(err, -r, "allocating the table of contested ports");
-	else
-		r = apptap_trigger_open(&c->trigger, scope, NULL, &filter, &realtime, err);
+	c->scope = scope;
+	c->key[0] = apptap_clock_ns(CLOCK_MONOTONIC) * 0x9e3779b97f4a7c15ULL;
+	r = apptap_trigger_open(&c->trigger, scope, NULL, &filter, &realtime, err);
 	if (r < 0) {
 		apptap_contest_close(c);
 		return r;
 	}
-	c->from_ns = apptap_clock_ns(CLOCK_REALTIME);
 	*out = c;
 	return 0;
 }
@@ -80,51 +83,137 @@ void apptap_contest_close(struct apptap_contest *c)
 	if (!c)
 		return;
 	apptap_trigger_close(c->trigger);
-	apptap_owners_free(c->owners);
 	free(c);
 }
 
-static void foresee(const struct apptap_sighting *s, void *arg)
+void apptap_contest_hear(struct apptap_contest *c)
 {
-	struct apptap_contest *c = arg;
-
-	apptap_owners_foresee(c->owners, s);
-}
-
-/* In step with the packets: a flow may have had more owners than its few spans can tell apart. */
-static void hear(struct apptap_contest *c, uint64_t until_ns)
-{
+	struct apptap_trigger_counters n;
 	struct apptap_sighting s;
 
-	while (apptap_trigger_pop(c->trigger, until_ns, &s))
-		if (!s.group)
-			apptap_owners_see(c->owners, &s);
+	apptap_trigger_counters(c->trigger, &n);
+	if (n.skipped + n.dropped != c->skipped) {
+		c->skipped = n.skipped + n.dropped;
+		c->skipped_ns = apptap_clock_ns(CLOCK_REALTIME);
+	}
+	while (apptap_trigger_pop(c->trigger, UINT64_MAX, &s)) {
+		struct word *w = &c->words[c->count % WORDS];
+
+		if (s.group || s.flow.proto != IPPROTO_UDP)
+			continue;
+		*w = (struct word){ .pkt_ns = s.pkt_ns,
+				    .asked_ns = s.asked_ns,
+				    .cookie = s.sight == APPTAP_SIGHT_OWNED ? s.cookie : 0,
+				    .flow = apptap_flow_hash(&s.flow, c->key),
+				    .before = c->latest[s.flow.lport],
+				    .uid = s.uid,
+				    .outgoing = s.outgoing,
+				    .queued = s.queued };
+		w->ours = w->cookie && apptap_scope_has(c->scope, s.uid);
+		c->latest[s.flow.lport] = ++c->count;
+	}
 }
 
-void apptap_contest_hear(struct apptap_contest *c, uint64_t now_ns)
+static const struct word *follow(const struct apptap_contest *c, uint32_t link)
 {
-	apptap_trigger_scan(c->trigger, foresee, c);
-	hear(c, now_ns - FORGET_NS);
+	return link && c->count - (link - 1) <= WORDS ? &c->words[(link - 1) % WORDS] : NULL;
 }
 
-enum apptap_verdict apptap_contest_judge(struct apptap_contest *c, const struct apptap_flow *flow,
-					 uint64_t rx_ns, uint64_t now_ns,
-					 struct apptap_owner *owner)
+/* The latest word about the port. */
+static const struct word *latest(const struct apptap_contest *c, const struct apptap_flow *flow)
 {
-	struct apptap_sighting s;
-	enum apptap_verdict v;
+	return follow(c, c->latest[flow->lport]);
+}
 
-	if (rx_ns < c->from_ns)
-		return APPTAP_VERDICT_UNKNOWN;
-	hear(c, rx_ns + SLACK_NS);
-	v = apptap_owners_judge(c->owners, flow, false, rx_ns + STAMP_NS, now_ns, owner);
-	if (v != APPTAP_VERDICT_ASK)
-		return v == APPTAP_VERDICT_NOBODY ? APPTAP_VERDICT_UNKNOWN : v;
-	apptap_diag_ask(c->diag, flow, 0, &s);
-	c->lookups++;
-	apptap_owners_see(c->owners, &s);
-	v = apptap_owners_judge(c->owners, flow, false, rx_ns + STAMP_NS, now_ns, owner);
-	return v == APPTAP_VERDICT_KNOWN || v == APPTAP_VERDICT_WAIT ? v : APPTAP_VERDICT_UNKNOWN;
+/* The answer that this very packet raised. */
+static const struct word *own_word(const struct apptap_contest *c, const struct apptap_flow *flow,
+				   uint64_t rx_ns)
+{
+	uint32_t hash = apptap_flow_hash(flow, c->key);
+	int left = WALK_MAX;
+
+	for (const struct word *w = latest(c, flow); w && left > 0;
+	     w = follow(c, w->before), left--)
+		if (!w->outgoing && w->flow == hash && w->pkt_ns >= rx_ns &&
+		    w->pkt_ns <= rx_ns + STAMP_NS)
+			return w;
+	return NULL;
+}
+
+/*
+ * It was asked about on the CPU that had just delivered it, and something lay in the queue of the
+ * app's socket: this, if nothing else has come to the port.
+ */
+static bool lay_in_queue(const struct apptap_contest *c, const struct apptap_flow *flow,
+			 const struct word *own)
+{
+	int near = 0, left = WALK_MAX;
+
+	if (!own->ours || !own->queued || own->pkt_ns <= c->skipped_ns)
+		return false;
+	for (const struct word *w = latest(c, flow); w && left > 0;
+	     w = follow(c, w->before), left--) {
+		near += w->pkt_ns + APPTAP_TRIGGER_WINDOW_NS >= own->pkt_ns &&
+			w->pkt_ns <= own->asked_ns;
+		if (w != own && !w->outgoing && w->pkt_ns >= own->pkt_ns &&
+		    w->pkt_ns <= own->asked_ns)
+			return false;
+	}
+	return near < APPTAP_TRIGGER_BUSY; /* else some may not have been asked about */
+}
+
+/* Had the socket @cookie the port before the packet came, and nobody else until @end_ns? */
+static bool had_it_before(const struct apptap_contest *c, const struct apptap_flow *flow,
+			  uint64_t cookie, uint64_t rx_ns, uint64_t end_ns)
+{
+	int left = WALK_MAX;
+
+	for (const struct word *w = latest(c, flow); w && left > 0;
+	     w = follow(c, w->before), left--) {
+		if (w->cookie == cookie && w->asked_ns <= rx_ns)
+			return true;
+		if (w->cookie && w->cookie != cookie && w->asked_ns <= end_ns &&
+		    w->asked_ns >= rx_ns)
+			return false;
+	}
+	return false;
+}
+
+/* Is @cookie the app's; or did it take the port after @end_ns only? */
+static bool cannot_have_it(const struct apptap_contest *c, const struct apptap_flow *flow,
+			   uint64_t cookie, uint64_t end_ns)
+{
+	int left = WALK_MAX;
+
+	for (const struct word *w = latest(c, flow); w && left > 0;
+	     w = follow(c, w->before), left--)
+		if (w->cookie == cookie)
+			return w->ours || w->asked_ns > end_ns;
+	return false;
+}
+
+bool apptap_contest_judge(struct apptap_contest *c, const struct apptap_contest_case *k, uid_t *uid)
+{
+	const struct word *own = own_word(c, k->flow, k->rx_ns);
+	struct word found = { .asked_ns = k->found->asked_ns,
+			      .cookie =
+				      k->found->sight == APPTAP_SIGHT_OWNED ? k->found->cookie : 0,
+			      .uid = k->found->uid };
+	const struct word *end = own ? own : &found;
+
+	found.ours = found.cookie && apptap_scope_has(c->scope, found.uid);
+	if (end->ours)
+		*uid = end->uid;
+	if (own && lay_in_queue(c, k->flow, own))
+		return true;
+	if (end->ours && had_it_before(c, k->flow, end->cookie, k->rx_ns, end->asked_ns))
+		return true;
+	if ((end->cookie && !end->ours) || k->gone_count < 0)
+		return false;
+	for (int i = 0; i < k->gone_count; i++)
+		if (!cannot_have_it(c, k->flow, k->gone[i], end->asked_ns))
+			return false;
+	return end->ours || k->gone_count > 0;
 }
 
 uint64_t apptap_contest_lookups(const struct apptap_contest *c)
@@ -132,5 +221,5 @@ uint64_t apptap_contest_lookups(const struct apptap_contest *c)
 	struct apptap_trigger_counters n;
 
 	apptap_trigger_counters(c->trigger, &n);
-	return c->lookups + n.asked;
+	return n.asked;
 }

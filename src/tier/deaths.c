@@ -95,8 +95,9 @@ bool apptap_deaths_blind(const struct apptap_deaths *d)
 	return d->lost_ns == UINT64_MAX;
 }
 
-int apptap_deaths_since(const struct apptap_deaths *d, const struct apptap_flow *flow,
-			uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT])
+int apptap_deaths_between(const struct apptap_deaths *d, const struct apptap_flow *flow,
+			  uint64_t since_ns, uint64_t until_ns,
+			  uint64_t cookies[APPTAP_DEATHS_A_PORT])
 {
 	const struct death *k;
 	bool forgot = false;
@@ -107,17 +108,24 @@ int apptap_deaths_since(const struct apptap_deaths *d, const struct apptap_flow 
 	if (d->lost_ns >= since_ns)
 		return -1;
 	for (; (k = follow(d, link, &forgot)) && k->when_ns >= since_ns; link = k->before) {
-		if (k->tag == tag && n == APPTAP_DEATHS_A_PORT)
-			return -1;
 		if (++walked > WALK_MAX)
 			return -1;
-		if (k->tag == tag)
-			cookies[n++] = k->cookie;
+		if (k->tag != tag || k->when_ns > until_ns)
+			continue;
+		if (n == APPTAP_DEATHS_A_PORT)
+			return -1;
+		cookies[n++] = k->cookie;
 	}
 	/* What was written over may have been as young only if the log's oldest is. */
 	if (forgot && d->log[d->count % LOG_DEATHS].when_ns >= since_ns)
 		return -1;
 	return n;
+}
+
+int apptap_deaths_since(const struct apptap_deaths *d, const struct apptap_flow *flow,
+			uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT])
+{
+	return apptap_deaths_between(d, flow, since_ns, UINT64_MAX, cookies);
 }
 
 bool apptap_deaths_has(const struct apptap_deaths *d, const struct apptap_flow *flow,
@@ -165,7 +173,6 @@ int apptap_obituaries_fd(const struct apptap_obituaries *o)
 
 struct reading {
 	struct apptap_deaths *deaths;
-	uint64_t now_ns;
 	void (*udp_left)(void *arg, uint16_t lport);
 	void *arg;
 };
@@ -195,6 +202,8 @@ static int take_death(const struct nlmsghdr *msg, void *arg)
 {
 	const struct reading *r = arg;
 	const struct inet_diag_msg *d = NLMSG_DATA(msg);
+	/* After the reading: what died between a look at the clock and the reading died later. */
+	uint64_t now_ns = apptap_clock_ns(CLOCK_REALTIME);
 	struct apptap_flow flow = { 0 };
 
 	if (msg->nlmsg_len < NLMSG_LENGTH(sizeof(*d)))
@@ -205,7 +214,7 @@ static int take_death(const struct nlmsghdr *msg, void *arg)
 	apptap_addr_set(&flow.laddr, d->idiag_family, d->id.idiag_src);
 	apptap_addr_set(&flow.raddr, d->idiag_family, d->id.idiag_dst);
 	apptap_deaths_add(r->deaths, &flow,
-			  (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0], r->now_ns);
+			  (uint64_t)d->id.idiag_cookie[1] << 32 | d->id.idiag_cookie[0], now_ns);
 	if (flow.proto == IPPROTO_UDP && r->udp_left)
 		r->udp_left(r->arg, flow.lport);
 	return 0;
@@ -214,11 +223,11 @@ static int take_death(const struct nlmsghdr *msg, void *arg)
 int apptap_obituaries_read(struct apptap_obituaries *o, struct apptap_deaths *d,
 			   void (*udp_left)(void *arg, uint16_t lport), void *arg)
 {
-	struct reading r = { d, apptap_clock_ns(CLOCK_REALTIME), udp_left, arg };
+	struct reading r = { d, udp_left, arg };
 	int n = apptap_nl_drain(&o->nl, take_death, &r);
 
 	if (n == -ENOBUFS) {
-		apptap_deaths_lost(d, r.now_ns);
+		apptap_deaths_lost(d, apptap_clock_ns(CLOCK_REALTIME));
 		n = 0;
 	}
 	return n;

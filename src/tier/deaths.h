@@ -29,6 +29,11 @@ void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns);
 int apptap_deaths_since(const struct apptap_deaths *d, const struct apptap_flow *flow,
 			uint64_t since_ns, uint64_t cookies[APPTAP_DEATHS_A_PORT]);
 
+/* The same, of those that were told by @until_ns. */
+int apptap_deaths_between(const struct apptap_deaths *d, const struct apptap_flow *flow,
+			  uint64_t since_ns, uint64_t until_ns,
+			  uint64_t cookies[APPTAP_DEATHS_A_PORT]);
+
 /* No events are ever told here (lost until the end of time): nothing can rest on their absence. */
 bool apptap_deaths_blind(const struct apptap_deaths *d);
 

@@ -152,6 +152,7 @@ static int take_answer(const struct nlmsghdr *msg, void *arg)
 		return -EBADMSG;
 	a->state = d->idiag_state;
 	judge(a->members, msg, a->proto, a->out);
+	a->out->queued = is_udp(a->proto) && d->idiag_rqueue > 0;
 	return 0;
 }
 

@@ -29,8 +29,8 @@ static void become(const struct apptap_guardian_orders *orders, int in)
 			 (char *)"--guardian",
 			 (char *)orders->what,
 			 (char *)orders->tag,
-			 orders->tables ? number : NULL,
-			 (char *)orders->tables,
+			 orders->absent ? number : NULL,
+			 (char *)orders->absent,
 			 NULL };
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -83,17 +83,14 @@ static void remove_chains(const char *tag)
 		usleep(100000);
 }
 
-static void end_chains(const char *tag, const char *mark, const char *tables, bool killed)
+static void end_chains(const char *tag, const char *mark, const char *absent, bool killed)
 {
 	remove_chains(tag);
 	if (killed) { /* what the agent had just started may come later still */
 		usleep(AFTER_KILL_US);
 		remove_chains(tag);
 	}
-	if (strchr(tables, '4'))
-		apptap_ipt_table_drop(APPTAP_IPT_V4);
-	if (strchr(tables, '6'))
-		apptap_ipt_table_drop(APPTAP_IPT_V6);
+	apptap_ipt_restore_absent(absent);
 	apptap_marks_clear((uint32_t)strtoul(mark, NULL, 16), NULL);
 }
 

@@ -20,8 +20,7 @@ struct apptap_guardian_orders {
 	const char *tag; /* of these */
 	int held; /* from apptap_tag_hold(what, tag): the guardian holds it as well */
 	uint32_t mark; /* with chains: bits to clear in conntrack */
-	const char *tables; /* with chains: "4", "6": tables that are ours if nothing else is in
-			       them */
+	const char *absent; /* with chains: before our rules, see apptap_ipt_absent() */
 };
 
 int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardian_orders *orders,
@@ -30,7 +29,7 @@ int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardia
 /* Has it do its work now, and waits for it. */
 void apptap_guardian_end(struct apptap_guardian *g);
 
-/* What `apptap --guardian WHAT TAG [MARK TABLES]` does: waits for the end of its stdin. @argc and
+/* What `apptap --guardian WHAT TAG [MARK ABSENT]` does: waits for the end of its stdin. @argc and
  * @argv: from WHAT on. Return: an exit code. */
 int apptap_guardian_main(int argc, char **argv);
 

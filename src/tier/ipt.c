@@ -179,14 +179,16 @@ int apptap_ipt_restore(enum apptap_ipt_family family, const char *text, struct a
 	return apptap_error_say(err, EOPNOTSUPP, "%s refuses our rules: %.150s", path, said);
 }
 
-int apptap_ipt_save(enum apptap_ipt_family family, char **out, struct apptap_error *err)
+/* @table: NULL: all of them. */
+static int save(enum apptap_ipt_family family, const char *what, const char *table, char **out,
+		struct apptap_error *err)
 {
 	char path[64];
-	char *argv[] = { path, (char *)"-t", (char *)"mangle", NULL };
+	char *argv[] = { path, table ? (char *)"-t" : NULL, (char *)table, NULL };
 	auto_free char *buf = malloc(SAVED_MAX);
 	int r;
 
-	if (!program(family, "save", path, sizeof(path)))
+	if (!program(family, what, path, sizeof(path)))
 		return apptap_ipt_check(family, err);
 	if (!buf)
 		return apptap_error_set(err, ENOMEM, "reading the rules");
@@ -197,6 +199,27 @@ int apptap_ipt_save(enum apptap_ipt_family family, char **out, struct apptap_err
 		return apptap_error_say(err, EOPNOTSUPP, "%s fails", path);
 	*out = apptap_steal(&buf);
 	return 0;
+}
+
+int apptap_ipt_save(enum apptap_ipt_family family, char **out, struct apptap_error *err)
+{
+	return save(family, "save", "mangle", out, err);
+}
+
+uint32_t apptap_ipt_legacy_marks(enum apptap_ipt_family family)
+{
+	static const char *const names[] = { "/proc/net/ip_tables_names",
+					     "/proc/net/ip6_tables_names" };
+	auto_close int fd = open(names[family], O_RDONLY | O_CLOEXEC);
+	auto_free char *saved = NULL;
+	char byte;
+
+	if (fd < 0 || read(fd, &byte, 1) != 1)
+		return 0;
+	/* Where both programs are there, the one without the word may speak of nftables. */
+	if (save(family, "legacy-save", NULL, &saved, NULL) < 0 || !saved)
+		save(family, "save", NULL, &saved, NULL);
+	return saved ? apptap_ipt_marks(saved) : 0;
 }
 
 /* ---- what is ours ---- */

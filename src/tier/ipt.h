@@ -31,6 +31,9 @@ int apptap_ipt_remove(const char *tag, struct apptap_error *err);
 /* The bits of a mark that the rules in @saved speak of. */
 uint32_t apptap_ipt_marks(const char *saved);
 
+/* Those of iptables' own tables, in a kernel that has some in use: nftables does not list them. */
+uint32_t apptap_ipt_legacy_marks(enum apptap_ipt_family family);
+
 /* Removes the chains of captures that nobody looks after any more. Return: chains; -errno. */
 int apptap_ipt_heal(struct apptap_error *err);
 

@@ -1,14 +1,16 @@
-/* ipt_table.h - the table that iptables-nft makes for the first rule, and leaves behind empty */
+/* ipt_table.h - what iptables-nft makes for the first rule, and leaves behind empty */
 #ifndef APPTAP_TIER_IPT_TABLE_H
 #define APPTAP_TIER_IPT_TABLE_H
 
 #include "tier/ipt.h"
 
-/* Has nftables a table mangle of this family? */
-bool apptap_ipt_table_exists(enum apptap_ipt_family family);
+#define APPTAP_IPT_ABSENT_MAX 8
 
-/* Removes it, if there is nothing in it but what iptables-nft makes, and nobody changes it
- * meanwhile. */
-void apptap_ipt_table_drop(enum apptap_ipt_family family);
+/* Adds to @absent a letter for each thing that nftables has not yet: the table mangle, or chains.
+ */
+void apptap_ipt_absent(enum apptap_ipt_family family, char absent[APPTAP_IPT_ABSENT_MAX + 1]);
+
+/* Removes what was absent, if it is as iptables-nft makes it, and nobody changes it meanwhile. */
+void apptap_ipt_restore_absent(const char *absent);
 
 #endif

@@ -180,25 +180,6 @@ static void dump_connections(struct apptap_nfmsg *m, uint32_t bit)
 	}
 }
 
-/* Rules of iptables' own tables, where there are any: what nftables does not list. */
-static uint32_t legacy_bits(void)
-{
-	static const char *const names[] = { "/proc/net/ip_tables_names",
-					     "/proc/net/ip6_tables_names" };
-	uint32_t used = 0;
-
-	for (int i = 0; i < 2; i++) {
-		auto_close int fd = open(names[i], O_RDONLY | O_CLOEXEC);
-		auto_free char *saved = NULL;
-		char byte;
-
-		if (fd >= 0 && read(fd, &byte, 1) == 1 &&
-		    apptap_ipt_save((enum apptap_ipt_family)i, &saved, NULL) == 0)
-			used |= apptap_ipt_marks(saved);
-	}
-	return used;
-}
-
 static int used_bits(uint32_t *rules, uint32_t *connections, struct apptap_error *err)
 {
 	struct rule_scan s = { 0 };
@@ -211,7 +192,9 @@ static int used_bits(uint32_t *rules, uint32_t *connections, struct apptap_error
 	apptap_nfmsg_begin(m, NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETRULE, NLM_F_DUMP,
 			   NFPROTO_UNSPEC, 0, "a list of rules");
 	ask(m, scan_rule, &s, NULL); /* a kernel without nftables has none */
-	*rules = s.used | legacy_bits();
+	*rules = s.used;
+	for (int i = APPTAP_IPT_V4; i <= APPTAP_IPT_V6; i++) /* what nftables does not list */
+		*rules |= apptap_ipt_legacy_marks((enum apptap_ipt_family)i);
 	*connections = 0;
 	dump_connections(m, 0);
 	r = ask(m, scan_mark, connections, err);

@@ -16,7 +16,7 @@
 #include "tier/claims.h"
 #include "tier/deaths.h"
 #include "tier/devices.h"
-#include "tier/hold.h"
+#include "tier/haste.h"
 #include "tier/interfaces.h"
 #include "tier/links.h"
 #include "tier/marks.h"
@@ -25,6 +25,7 @@
 #include "tier/nflog_read.h"
 #include "tier/rules.h"
 #include "tier/tier.h"
+#include "tier/waiting.h"
 
 #define GROUP_DEFAULT 30
 #define READS_A_TURN 64
@@ -34,16 +35,8 @@
 #define IDLE_TICK_MS 100
 #define GATHERED_NS \
 	(30 * APPTAP_NSEC_PER_MSEC) /* what need not come at once may lie in the kernel */
+#define LAST_NEWS_NS (500 * APPTAP_NSEC_PER_MSEC)
 #define CHECK_NS (1 * APPTAP_NSEC_PER_SEC)
-#define SETTLES_A_TURN 512
-
-/* One that waits in the hold queue, in the same order: what was known when it was met. */
-struct waiting {
-	struct apptap_claim_case claim;
-	enum apptap_claim what;
-	uid_t uid;
-	struct waiting *next;
-};
 
 struct nflog {
 	struct apptap_tier base;
@@ -55,8 +48,7 @@ struct nflog {
 	struct apptap_diag *diag;
 	struct apptap_claims *claims;
 	struct apptap_adopt *adopt;
-	struct apptap_hold *hold;
-	struct waiting *waiting, **waiting_end;
+	struct apptap_waiting *waiting;
 	struct apptap_deaths *deaths;
 	struct apptap_obituaries *obituaries; /* NULL: the kernel has none */
 	struct apptap_contest *contest; /* NULL: nobody takes the app's ports */
@@ -67,12 +59,15 @@ struct nflog {
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
 	char **interfaces; /* owned */
 	struct apptap_devices *devices;
+	bool flood; /* comes: this must not take a CPU from all others */
 	bool more; /* the last turn ended before all was read */
 	bool silenced; /* draining: the rules log nothing more */
 	uint64_t delivered; /* packets of our rules */
 	uint64_t check_ns; /* CLOCK_MONOTONIC: when to look for the rules next */
 	uint64_t undelivered; /* known at the end: logged, but never delivered */
 	uint64_t now_ns; /* of the read that is being judged */
+	uint64_t behind_ns; /* CLOCK_REALTIME: what was read before was logged then or later */
+	uint64_t gathered_ns; /* CLOCK_REALTIME: until then something may come late */
 	uint64_t empty_ns; /* nothing had been left to read then: what is read now came later */
 	struct apptap_consumer *consumer; /* of the dispatch that is under way */
 	struct apptap_error *err;
@@ -136,7 +131,7 @@ static int count_lost(struct nflog *s, enum apptap_claim what)
 static int take_ours(struct nflog *s, const struct apptap_packet *pkt,
 		     const struct apptap_dissect *d)
 {
-	if (apptap_hold_count(s->hold) && apptap_hold_push(s->hold, pkt, d, pkt->ts_ns, true))
+	if (apptap_waiting_count(s->waiting) && apptap_waiting_push(s->waiting, pkt, d, NULL))
 		return 0;
 	return keep(s, pkt);
 }
@@ -144,18 +139,17 @@ static int take_ours(struct nflog *s, const struct apptap_packet *pkt,
 static int wait_for(struct nflog *s, const struct apptap_packet *pkt,
 		    const struct apptap_dissect *d, const struct apptap_claim_case *claim)
 {
-	struct waiting *w = malloc(sizeof(*w));
+	if (apptap_waiting_push(s->waiting, pkt, d, claim))
+		return 0;
+	return count_lost(s, APPTAP_CLAIM_UNKNOWN); /* no room to wait */
+}
 
-	if (!w || !apptap_hold_push(s->hold, pkt, d, pkt->ts_ns, false)) {
-		free(w);
-		return count_lost(s, APPTAP_CLAIM_UNKNOWN); /* no room to wait */
-	}
-	w->claim = *claim;
-	w->what = APPTAP_CLAIM_WAIT;
-	w->next = NULL;
-	*s->waiting_end = w;
-	s->waiting_end = &w->next;
-	return 0;
+/* What is read now was logged then or later: behind all that was read before. */
+static uint64_t logged_since(const struct nflog *s, enum apptap_rule_class class)
+{
+	bool late = s->now_ns < s->gathered_ns && !apptap_rules_at_once(class);
+
+	return MAX(s->empty_ns - (late ? GATHERED_NS : 0), s->behind_ns);
 }
 
 /* The rules know whose it is; but for what was given away. */
@@ -164,8 +158,8 @@ static int take_certain(struct nflog *s, enum apptap_rule_class class,
 {
 	struct apptap_claim_case claim;
 
-	switch (apptap_claims_see(s->claims, class, d, pkt->uid, s->empty_ns - GATHERED_NS,
-				  s->now_ns, &claim)) {
+	switch (apptap_claims_see(s->claims, class, d, pkt->uid, logged_since(s, class), s->now_ns,
+				  &claim)) {
 	case APPTAP_CLAIM_OURS:
 		return take_ours(s, pkt, d);
 	case APPTAP_CLAIM_WAIT:
@@ -181,7 +175,7 @@ static int take_doubtful(struct nflog *s, enum apptap_rule_class class,
 {
 	struct apptap_claim_case claim;
 
-	apptap_claims_open(s->claims, class, pkt, d, rx_ns, s->empty_ns, &claim);
+	apptap_claims_open(s->claims, class, pkt, d, rx_ns, logged_since(s, class), &claim);
 	return wait_for(s, pkt, d, &claim);
 }
 
@@ -207,6 +201,8 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 				  &claim);
 		return 0;
 	}
+	if (p->rx_ns <= s->now_ns || p->rx_ns <= apptap_clock_ns(CLOCK_REALTIME))
+		s->behind_ns = MAX(s->behind_ns, p->rx_ns);
 	if (!interface_wanted(s, pkt.ifindex))
 		return 0;
 	s->n.seen++;
@@ -227,48 +223,22 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 	}
 }
 
-/* Some are to be judged soon after they came, whoever waits before them. */
-static void settle(struct nflog *s, uint64_t now_ns, bool last)
+static int hand_over(const struct apptap_packet *pkt, enum apptap_claim what, void *arg)
 {
-	int most = SETTLES_A_TURN;
-
-	for (struct waiting *w = s->waiting; w && most > 0; w = w->next, most--)
-		if (w->what == APPTAP_CLAIM_WAIT)
-			w->what = apptap_claims_settle(s->claims, &w->claim, now_ns, last, &w->uid);
+	return what == APPTAP_CLAIM_OURS ? keep(arg, pkt) : count_lost(arg, what);
 }
 
 /* Hands over what waits, from the front, as far as it can be told whose it is. */
 static int pump(struct nflog *s, bool last)
 {
 	uint64_t now_ns = apptap_clock_ns(CLOCK_REALTIME);
-	struct apptap_held *p;
-	int r = 0;
+	int r;
 
-	settle(s, now_ns, last);
-	for (p = apptap_hold_first(s->hold); p && r >= 0; p = p->next) {
-		enum apptap_claim what = APPTAP_CLAIM_OURS;
-		struct waiting *w = s->waiting;
-
-		if (!p->known && w) {
-			if (w->what == APPTAP_CLAIM_WAIT)
-				w->what = apptap_claims_settle(s->claims, &w->claim, now_ns, last,
-							       &w->uid);
-			what = w->what;
-			if (what == APPTAP_CLAIM_WAIT)
-				break;
-			p->pkt.uid = w->uid;
-			s->waiting = w->next; /* there is one for each that is not known */
-			if (!s->waiting)
-				s->waiting_end = &s->waiting;
-			free(w);
-		}
-		r = what == APPTAP_CLAIM_OURS ? keep(s, &p->pkt) : count_lost(s, what);
-		p->handed_over = true;
-	}
+	apptap_waiting_settle(s->waiting, now_ns, last);
+	r = apptap_waiting_hand_over(s->waiting, now_ns, last, hand_over, s);
 	if (r >= 0)
 		r = s->consumer->flush(s->consumer, s->err);
-	while ((p = apptap_hold_first(s->hold)) && p->handed_over)
-		apptap_hold_pop(s->hold);
+	apptap_waiting_forget(s->waiting);
 	return r;
 }
 
@@ -284,18 +254,32 @@ static void tend_witnesses(struct nflog *s)
 		return;
 	s->contested = want;
 	if (want) {
-		apptap_contest_open(&s->contest, s->scope, s->diag, s->deaths, NULL);
+		apptap_contest_open(&s->contest, s->scope, NULL);
 		apptap_claims_witness(s->claims, s->contest);
+		s->rules->ops->doubt(s->rules, true, NULL);
 	} else {
+		s->rules->ops->doubt(s->rules, false, NULL);
 		apptap_claims_witness(s->claims, NULL);
 		apptap_contest_close(apptap_steal(&s->contest));
 	}
 }
 
+/* What is asked of the socket table must be asked at once: who has a port may give it up soon. */
+static void keep_pace(struct nflog *s)
+{
+	bool flood = apptap_nflog_is_flood(s->reader);
+
+	if (apptap_nflog_is_busy(s->reader))
+		s->gathered_ns = s->now_ns + GATHERED_NS;
+	if (flood != s->flood)
+		apptap_haste(!flood);
+	s->flood = flood;
+}
+
 /* Often while packets wait, else now and then: to look for sockets that the rules do not know. */
 static void arm_timer(struct nflog *s)
 {
-	long ms = apptap_hold_count(s->hold) > 0 ? HOLD_TICK_MS : IDLE_TICK_MS;
+	long ms = apptap_waiting_count(s->waiting) > 0 ? HOLD_TICK_MS : IDLE_TICK_MS;
 	struct itimerspec t = { .it_value.tv_nsec = ms * 1000000L,
 				.it_interval.tv_nsec = ms * 1000000L };
 
@@ -341,13 +325,15 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 		}
 	}
 	s->more = r > 0;
+	keep_pace(s);
 	/* All that was logged before our questions has been read, but for a flood. */
 	if (s->contest)
-		apptap_contest_hear(s->contest, s->now_ns);
+		apptap_contest_hear(s->contest);
 	if (r >= 0)
 		r = pump(s, false);
 	apptap_links_read(s->links, NULL, NULL);
-	tend_witnesses(s);
+	if (!s->silenced)
+		tend_witnesses(s);
 	if (r >= 0 && !s->silenced)
 		r = apptap_adopt_tend(s->adopt, err);
 	if (r >= 0 && !s->silenced)
@@ -378,6 +364,12 @@ static int nflog_drain(struct apptap_tier *t, struct apptap_consumer *c, struct 
 			   (int)((end_ns - now_ns) / APPTAP_NSEC_PER_MSEC) + 1);
 		r = nflog_dispatch(t, c, err);
 	}
+	end_ns = apptap_clock_ns(CLOCK_MONOTONIC) + LAST_NEWS_NS;
+	while (r == 0 && apptap_waiting_for_news(s->waiting) &&
+	       apptap_clock_ns(CLOCK_MONOTONIC) < end_ns) {
+		epoll_wait(s->base.fd, &event, 1, HOLD_TICK_MS);
+		r = nflog_dispatch(t, c, err);
+	}
 	if (logged > s->delivered)
 		s->undelivered = logged - s->delivered;
 	return r == 0 ? pump(s, true) : r;
@@ -396,7 +388,7 @@ static void nflog_counters(const struct apptap_tier *t, struct apptap_tier_count
 	const struct nflog *s = nflog_of(t);
 
 	*out = s->n;
-	out->held = apptap_hold_count(s->hold);
+	out->held = apptap_waiting_count(s->waiting);
 	out->lookups = apptap_claims_lookups(s->claims);
 	if (s->contest)
 		out->lookups += apptap_contest_lookups(s->contest);
@@ -415,6 +407,7 @@ static void nflog_close(struct apptap_tier *t)
 	if (!t)
 		return;
 	s = nflog_of(t);
+	apptap_haste(false);
 	if (s->rules)
 		s->rules->ops->remove(s->rules);
 	apptap_nflog_close(s->reader);
@@ -427,15 +420,9 @@ static void nflog_close(struct apptap_tier *t)
 	apptap_deaths_free(s->deaths);
 	apptap_adopt_free(s->adopt);
 	apptap_contest_close(s->contest);
+	apptap_waiting_free(s->waiting);
 	apptap_claims_free(s->claims);
 	apptap_diag_close(s->diag);
-	apptap_hold_free(s->hold);
-	while (s->waiting) {
-		struct waiting *w = s->waiting;
-
-		s->waiting = w->next;
-		free(w);
-	}
 	if (s->timer >= 0)
 		close(s->timer);
 	apptap_interfaces_free(s->interfaces, s->cfg.interface_count);
@@ -474,11 +461,12 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 					   err);
 	if (r == 0)
 		r = apptap_diag_open(&s->diag, err);
-	if (r == 0 &&
-	    (apptap_hold_new(&s->hold, HOLD_BYTES) < 0 || apptap_deaths_new(&s->deaths) < 0))
-		r = apptap_error_set(err, ENOMEM, "allocating the hold queue");
+	if (r == 0 && apptap_deaths_new(&s->deaths) < 0)
+		r = apptap_error_set(err, ENOMEM, "allocating the table of closed sockets");
 	if (r == 0)
 		r = apptap_claims_new(&s->claims, s->scope, s->diag, s->deaths, err);
+	if (r == 0 && apptap_waiting_new(&s->waiting, s->claims, HOLD_BYTES) < 0)
+		r = apptap_error_set(err, ENOMEM, "allocating the queue of what waits");
 	if (r == 0 && apptap_obituaries_open(&s->obituaries, NULL) == 0)
 		r = watch(s, apptap_obituaries_fd(s->obituaries), err);
 	else if (r == 0)
@@ -522,7 +510,6 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	s->marks = (struct apptap_marks)APPTAP_MARKS_NONE;
 	s->base.fd = epoll_create1(EPOLL_CLOEXEC);
 	s->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	s->waiting_end = &s->waiting;
 	apptap_tag_make(s->tag);
 	if (cfg->scope->whole_device)
 		r = apptap_error_say(err, ENOTSUP,
@@ -539,6 +526,7 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 		apptap_tier_warn(
 			&s->cfg,
 			"no priority for the reader (CAP_SYS_NICE): packets may be lost under load");
+	apptap_haste(true);
 	arm_timer(s);
 	*t = &s->base;
 	return 0;

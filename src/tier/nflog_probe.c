@@ -90,7 +90,9 @@ static int prove(struct probe *probe, struct apptap_nflog_reader *reader, uint16
 {
 	uid_t uid = apptap_probe_can_be(NOBODYS_UID) ? NOBODYS_UID : geteuid();
 	struct apptap_scope *scope = calloc(1, sizeof(*scope));
-	struct apptap_rules_config cfg = { .scope = scope, .group = group, .mark = mark };
+	struct apptap_rules_config cfg = {
+		.scope = scope, .group = group, .mark = mark, .trial = true
+	};
 	struct apptap_rules *rules = NULL;
 	int r;
 

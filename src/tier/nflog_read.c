@@ -29,11 +29,12 @@
 #define BUSY_NS (20 * APPTAP_NSEC_PER_MSEC) /* what is measured, and how many make it busy */
 #define BUSY_PACKETS 400
 #define QUIET_PACKETS 100
+#define FLOOD_PACKETS 1200
 
 struct apptap_nflog_reader {
 	struct apptap_nl nl; /* owned: packets come here */
 	uint16_t group;
-	bool gathering;
+	bool gathering, flood;
 	bool any_seq;
 	uint32_t seq; /* of the next packet */
 	uint64_t lost, overruns;
@@ -251,6 +252,7 @@ static void choose_gathering(struct apptap_nflog_reader *r)
 		gather = false;
 	if (gather != r->gathering)
 		set_gathering(r, gather);
+	r->flood = r->packets * BUSY_NS / MAX(passed, 1U) >= FLOOD_PACKETS;
 	r->since_ns = now;
 	r->packets = 0;
 }
@@ -332,6 +334,16 @@ int apptap_nflog_read(struct apptap_nflog_reader *r,
 	r->packets += (uint32_t)t.count;
 	choose_gathering(r);
 	return MAX(t.count, 1);
+}
+
+bool apptap_nflog_is_busy(const struct apptap_nflog_reader *r)
+{
+	return r->gathering;
+}
+
+bool apptap_nflog_is_flood(const struct apptap_nflog_reader *r)
+{
+	return r->flood;
 }
 
 int apptap_nflog_delay_ms(const struct apptap_nflog_reader *r)

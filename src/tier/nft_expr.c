@@ -134,3 +134,16 @@ void apptap_nft_update(struct apptap_nfmsg *m, const char *set, uint64_t timeout
 	apptap_nfmsg_put(m, NFTA_DYNSET_TIMEOUT, timeout, sizeof(timeout));
 	apptap_nft_end(m, at, data);
 }
+
+void apptap_nft_limit(struct apptap_nfmsg *m, uint64_t a_second, uint32_t burst)
+{
+	size_t data, at = apptap_nft_begin(m, "limit", &data);
+	uint8_t rate[8], unit[8] = { [7] = 1 };
+
+	apptap_put_be32(rate, (uint32_t)(a_second >> 32));
+	apptap_put_be32(rate + 4, (uint32_t)a_second);
+	apptap_nfmsg_put(m, NFTA_LIMIT_RATE, rate, sizeof(rate));
+	apptap_nfmsg_put(m, NFTA_LIMIT_UNIT, unit, sizeof(unit));
+	apptap_nfmsg_put_be32(m, NFTA_LIMIT_BURST, burst);
+	apptap_nft_end(m, at, data);
+}

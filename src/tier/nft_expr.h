@@ -34,4 +34,7 @@ void apptap_nft_verdict(struct apptap_nfmsg *m, int32_t code, const char *chain)
 /* Adds register 1 to @set, or renews it there. */
 void apptap_nft_update(struct apptap_nfmsg *m, const char *set, uint64_t timeout_ms);
 
+/* Go on for so many packets a second only. */
+void apptap_nft_limit(struct apptap_nfmsg *m, uint64_t a_second, uint32_t burst);
+
 #endif

@@ -303,6 +303,29 @@ static void in_rules(struct apptap_nft_table *n)
 					NF_CT_STATE_UNTRACKED_BIT);
 	apptap_nft_cmp32(&n->msg, NFT_CMP_NEQ, 0);
 	go_to(n, "ask");
+	/* goto doubt: mostly empty */
+	rule(n, "in", "a chain for doubts");
+	go_to(n, "doubt");
+}
+
+void apptap_nft_table_empty(struct apptap_nft_table *n, const char *chain)
+{
+	apptap_nft_table_begin(n, NFT_MSG_DELRULE, 0, "the end of a chain's rules");
+	apptap_nfmsg_put_str(&n->msg, NFTA_RULE_TABLE, n->name);
+	apptap_nfmsg_put_str(&n->msg, NFTA_RULE_CHAIN, chain);
+}
+
+void apptap_nft_table_doubt(struct apptap_nft_table *n, bool all)
+{
+	if (!all) {
+		apptap_nft_table_empty(n, "doubt");
+		return;
+	}
+	/* meta l4proto udp limit rate ... goto ask */
+	rule(n, "doubt", "a limit");
+	protocol(n, IPPROTO_UDP);
+	apptap_nft_limit(&n->msg, APPTAP_DOUBTS_A_SECOND, APPTAP_DOUBTS_A_SECOND / 10);
+	go_to(n, "ask");
 }
 
 static void in_chains(struct apptap_nft_table *n)
@@ -424,7 +447,7 @@ void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope 
 {
 	static const char *const chains[] = { "mine",	 "stray", "sent",  "taken", "waits",
 					      "decided", "found", "other", "got",   "ask",
-					      "pending", "given", "came" };
+					      "pending", "given", "came",  "doubt" };
 
 	apptap_nft_table_begin(n, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL,
 			       "a table that ends with its owner (since Linux 5.12)");

@@ -34,4 +34,10 @@ size_t apptap_nft_table_elements(struct apptap_nft_table *n, uint16_t message, c
 void apptap_nft_table_element(struct apptap_nft_table *n, const void *key, size_t len);
 void apptap_nft_table_uids(struct apptap_nft_table *n, const struct apptap_scope *scope);
 
+/* Removes the rules of @chain. */
+void apptap_nft_table_empty(struct apptap_nft_table *n, const char *chain);
+
+/* What comes in for any port of UDP is asked about, or no more. */
+void apptap_nft_table_doubt(struct apptap_nft_table *n, bool all);
+
 #endif

@@ -48,6 +48,8 @@ static inline bool apptap_rules_both_ways(enum apptap_rule_class class)
 }
 
 #define APPTAP_RULES_NOTICE_BYTES 64
+#define APPTAP_DOUBTS_A_SECOND \
+	8000 /* asked about while everything is; iptables knows up to 10,000 */
 
 /* Logged for what it tells, not for the file. */
 static inline bool apptap_rules_is_notice(enum apptap_rule_class class)
@@ -61,6 +63,7 @@ struct apptap_rules_config {
 	const struct apptap_scope *scope; /* borrowed for the call */
 	uint16_t group; /* NFLOG's */
 	uint32_t mark; /* APPTAP_BITS bits, free in every mark that is in use */
+	bool trial; /* for a probe: one family shows what the other would, and nothing is healed */
 	char tag[APPTAP_RULES_TAG_BYTES +
 		 1]; /* begins each prefix: tells our packets from others' */
 };
@@ -69,6 +72,7 @@ struct apptap_rules;
 
 struct apptap_rules_ops {
 	const char *name; /* "nftables" */
+	bool slow; /* a change takes milliseconds, for it runs a program */
 	/* On return every packet of the scope is marked and logged. All or nothing. */
 	int (*install)(struct apptap_rules **out, const struct apptap_rules_config *cfg,
 		       struct apptap_error *err);
@@ -81,6 +85,11 @@ struct apptap_rules_ops {
 	 */
 	int (*own_ports)(struct apptap_rules *r, const uint16_t *ports, size_t count,
 			 struct apptap_error *err);
+	/*
+	 * While others take the app's ports: what comes in for any port of UDP is asked about, up
+	 * to some thousands a second.
+	 */
+	int (*doubt)(struct apptap_rules *r, bool all, struct apptap_error *err);
 	/* Are they there still? -ESTALE: somebody has removed them. */
 	int (*check)(struct apptap_rules *r, struct apptap_error *err);
 	/*

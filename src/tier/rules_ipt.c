@@ -224,27 +224,27 @@ static void ipt_remove(struct apptap_rules *r)
 static int install_both(struct ipt_rules *n, const struct apptap_rules_config *cfg,
 			struct apptap_error *err)
 {
-	char tables[3] = "";
+	char absent[APPTAP_IPT_ABSENT_MAX + 1] = "";
 	struct apptap_guardian_orders orders = {
 		.what = APPTAP_IPT_HELD,
 		.tag = n->tag,
-		.tables = tables,
+		.absent = absent,
 		.mark = n->mark,
 	};
 	int r = apptap_ipt_check(APPTAP_IPT_V4, err);
 
 	if (r < 0)
 		return r;
-	n->v6 = apptap_ipt_check(APPTAP_IPT_V6, NULL) != -EAFNOSUPPORT;
-	apptap_ipt_heal(NULL); /* what a power cut has left */
+	n->v6 = !cfg->trial && apptap_ipt_check(APPTAP_IPT_V6, NULL) != -EAFNOSUPPORT;
+	if (!cfg->trial)
+		apptap_ipt_heal(NULL); /* what a power cut has left */
 	n->held = apptap_tag_hold(APPTAP_IPT_HELD, n->tag);
 	if (n->held < 0)
 		return apptap_error_set(err, -n->held, "naming our chains");
 	orders.held = n->held;
-	if (!apptap_ipt_table_exists(APPTAP_IPT_V4))
-		tables[0] = '4';
-	if (n->v6 && !apptap_ipt_table_exists(APPTAP_IPT_V6))
-		tables[tables[0] ? 1 : 0] = '6';
+	apptap_ipt_absent(APPTAP_IPT_V4, absent);
+	if (n->v6)
+		apptap_ipt_absent(APPTAP_IPT_V6, absent);
 	r = apptap_guardian_start(&n->guardian, &orders, err);
 	if (r == 0)
 		r = install_family(n, APPTAP_IPT_V4, cfg->scope, err);
@@ -349,23 +349,44 @@ static int ipt_own_ports(struct apptap_rules *r, const uint16_t *ports, size_t c
 	return 0;
 }
 
-static bool has_jumps(struct ipt_rules *n, enum apptap_ipt_family family)
+/* In front of the ports, which lead to the same: nothing is to be logged twice. */
+static void write_doubt(struct ipt_rules *n, const void *arg)
 {
+	say(n,
+	    "-%c " APPTAP_IPT_PREFIX
+	    "%s_PORTS -m limit --limit %d/sec --limit-burst %d -g " APPTAP_IPT_PREFIX "%s_ASK\n",
+	    *(const bool *)arg ? 'I' : 'D', n->tag, APPTAP_DOUBTS_A_SECOND,
+	    APPTAP_DOUBTS_A_SECOND / 10, n->tag);
+}
+
+static int ipt_doubt(struct apptap_rules *r, bool all, struct apptap_error *err)
+{
+	return change(ipt_of(r), write_doubt, &all, err);
+}
+
+/* Do packets come to our chains, and is something in them? */
+static bool is_whole(struct ipt_rules *n, enum apptap_ipt_family family)
+{
+	static const char *const parts[] = { " -j %s%s_OUT\n", " -j %s%s_IN\n", "-A %s%s_OUT ",
+					     "-A %s%s_IN ",    "-A %s%s_MINE ", "-A %s%s_GOT " };
 	auto_free char *saved = NULL;
-	char out[64], in[64];
+	char part[64];
 
 	if (apptap_ipt_save(family, &saved, NULL) < 0)
 		return true; /* not known */
-	snprintf(out, sizeof(out), " -j " APPTAP_IPT_PREFIX "%s_OUT\n", n->tag);
-	snprintf(in, sizeof(in), " -j " APPTAP_IPT_PREFIX "%s_IN\n", n->tag);
-	return strstr(saved, out) && strstr(saved, in);
+	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+		snprintf(part, sizeof(part), parts[i], APPTAP_IPT_PREFIX, n->tag);
+		if (!strstr(saved, part))
+			return false;
+	}
+	return true;
 }
 
 static int ipt_check(struct apptap_rules *r, struct apptap_error *err)
 {
 	struct ipt_rules *n = ipt_of(r);
 
-	if (has_jumps(n, APPTAP_IPT_V4) && (!n->v6 || has_jumps(n, APPTAP_IPT_V6)))
+	if (is_whole(n, APPTAP_IPT_V4) && (!n->v6 || is_whole(n, APPTAP_IPT_V6)))
 		return 0;
 	return apptap_error_say(err, ESTALE, "somebody has removed our rules from iptables");
 }
@@ -386,9 +407,11 @@ static int ipt_silence(struct apptap_rules *r, uint64_t *logged, struct apptap_e
 
 const struct apptap_rules_ops apptap_rules_ipt = {
 	.name = "iptables",
+	.slow = true,
 	.install = ipt_install,
 	.update = ipt_update,
 	.own_ports = ipt_own_ports,
+	.doubt = ipt_doubt,
 	.check = ipt_check,
 	.silence = ipt_silence,
 	.remove = ipt_remove,

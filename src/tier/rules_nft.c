@@ -110,6 +110,15 @@ static int nft_own_ports(struct apptap_rules *r, const uint16_t *ports, size_t c
 	return transact(n, err);
 }
 
+static int nft_doubt(struct apptap_rules *r, bool all, struct apptap_error *err)
+{
+	struct nft_rules *n = nft_of(r);
+
+	transaction(n);
+	apptap_nft_table_doubt(&n->table, all);
+	return transact(n, err);
+}
+
 static int take_counter(const struct nlmsghdr *h, void *arg)
 {
 	struct apptap_view v = { NLMSG_DATA(h), h->nlmsg_len - NLMSG_HDRLEN }, data, value;
@@ -156,11 +165,8 @@ static int nft_silence(struct apptap_rules *r, uint64_t *logged, struct apptap_e
 	int code;
 
 	transaction(n);
-	for (size_t i = 0; i < ARRAY_SIZE(chains); i++) {
-		apptap_nft_table_begin(&n->table, NFT_MSG_DELRULE, 0, "the end of its rules");
-		apptap_nfmsg_put_str(&n->table.msg, NFTA_RULE_TABLE, n->table.name);
-		apptap_nfmsg_put_str(&n->table.msg, NFTA_RULE_CHAIN, chains[i]);
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
+		apptap_nft_table_empty(&n->table, chains[i]);
 	code = transact(n, err);
 	if (code < 0)
 		return code;
@@ -178,6 +184,7 @@ const struct apptap_rules_ops apptap_rules_nft = {
 	.install = nft_install,
 	.update = nft_update,
 	.own_ports = nft_own_ports,
+	.doubt = nft_doubt,
 	.check = nft_check,
 	.silence = nft_silence,
 	.remove = nft_remove,

@@ -25,6 +25,7 @@ struct apptap_sighting {
 	bool outgoing; /* that packet was sent by the socket, not to it */
 	bool group; /* of a multicast or broadcast address: uid is one of the scope's if any is */
 	bool several; /* of one user's raw sockets: any of them may be the flow's */
+	bool queued; /* of a datagram socket: something lies in its queue */
 	bool wildcard; /* of a datagram socket: it is not connected, any peer's flow is its */
 };
 

@@ -29,9 +29,6 @@
 #define CPUS_MAX 256
 #define QUEUE_SIGHTINGS 16384
 #define RCVBUF_BYTES (8 << 20)
-#define WINDOW_SHIFT 24 /* 2^24 ns: 16.8 ms */
-/* A port with more packets than this in a window (3,000/s) is left to the reader's own asking. */
-#define BUSY_PACKETS 50
 /* A thread asks at most so often in a window (60,000/s): it must not starve the machine. */
 #define ASKS_MAX 1000
 /* What only /proc/net knows costs ten times as much: ask once a flow in so long. */
@@ -93,7 +90,7 @@ struct apptap_trigger {
 
 static bool may_ask(struct worker *w, uint64_t pkt_ns)
 {
-	uint32_t window = (uint32_t)(pkt_ns >> WINDOW_SHIFT);
+	uint32_t window = (uint32_t)(pkt_ns / APPTAP_TRIGGER_WINDOW_NS);
 
 	if (window != w->window) {
 		w->window = window;
@@ -106,13 +103,13 @@ static bool may_ask(struct worker *w, uint64_t pkt_ns)
 static bool port_is_busy(struct worker *w, uint16_t port, uint64_t pkt_ns)
 {
 	struct port_use *p = &w->ports[port];
-	uint32_t window = (uint32_t)(pkt_ns >> WINDOW_SHIFT);
+	uint32_t window = (uint32_t)(pkt_ns / APPTAP_TRIGGER_WINDOW_NS);
 
 	if (p->window != window) {
 		p->window = window;
 		p->packets = 0;
 	}
-	if (++p->packets <= BUSY_PACKETS)
+	if (++p->packets <= APPTAP_TRIGGER_BUSY)
 		return false;
 	atomic_store_explicit(&w->busy_port, port, memory_order_relaxed);
 	return true;

@@ -8,6 +8,10 @@
 #include "tier/sighting.h"
 
 #define APPTAP_TRIGGER_SNAPLEN 160 /* headers, and what IPv6 puts between them */
+#define APPTAP_TRIGGER_WINDOW_NS (UINT64_C(1) << 24) /* 16.8 ms */
+/* Of a port and a CPU in a window (3,000/s); further packets are left to the reader's own asking.
+ */
+#define APPTAP_TRIGGER_BUSY 50
 
 struct apptap_trigger;
 

@@ -33,42 +33,40 @@ ONLY_THE_APP = ("portrange 20000-29999 or portrange 41000-41999",)  # and what f
 PATIENCE = int(os.environ.get("APPTAP_PATIENCE", "1"))	# how many times slower than a real machine this is
 WAIT = 30 * PATIENCE	# seconds until a step of the lab counts as stuck
 
+# In few processes: under an emulator each takes its time.
 SETUP_APP = """
-ip link set lo up
-ip link set veth0 up
-ip addr add 10.77.0.1/24 dev veth0
-ip addr add fd77::1/64 dev veth0 nodad
-ip route add 10.78.0.0/16 via 10.77.0.2
-ip -6 route add fd78::/16 via fd77::2
-ip route add 239.0.0.0/8 dev veth0
-sysctl -qw net.ipv4.ip_local_port_range="20000 39999"
-sysctl -qw net.ipv4.ping_group_range="0 2147483647"
-sysctl -qw net.ipv4.tcp_tw_reuse=1
-sysctl -qw net.ipv4.icmp_ratelimit=0
-sysctl -qw net.ipv6.icmp.ratelimit=0
+ip -batch - <<END
+link set lo up
+link set veth0 up
+addr add 10.77.0.1/24 dev veth0
+addr add fd77::1/64 dev veth0 nodad
+route add 10.78.0.0/16 via 10.77.0.2
+route add fd78::/16 via fd77::2
+route add 239.0.0.0/8 dev veth0
+END
+sysctl -qw net.ipv4.ip_local_port_range="20000 39999" net.ipv4.ping_group_range="0 2147483647" \\
+    net.ipv4.tcp_tw_reuse=1 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
 sysctl -qw net.ipv4.icmp_msgs_per_sec=100000 net.ipv4.icmp_msgs_burst=10000 2>/dev/null || true
 """
 SETUP_SRV = """
-ip link set lo up
-ip link set veth1 up
-sysctl -qw net.ipv4.ip_forward=1
-sysctl -qw net.ipv6.conf.all.forwarding=1
-for n in 2 3 4 5; do
-    ip addr add 10.77.0.$n/24 dev veth1
-    ip addr add fd77::$n/64 dev veth1 nodad
-done
-ip route add unreachable 10.78.1.0/24
-ip route add prohibit 10.78.2.0/24
-ip route add blackhole 10.78.3.0/24
-ip -6 route add unreachable fd78:1::/32
-ip -6 route add prohibit fd78:2::/32
-ip -6 route add blackhole fd78:3::/32
-ip route add 239.0.0.0/8 dev veth1
-sysctl -qw net.ipv4.ip_local_port_range="50000 60999"
-sysctl -qw net.core.somaxconn=8192
-sysctl -qw net.ipv4.tcp_max_syn_backlog=8192
-sysctl -qw net.ipv4.icmp_ratelimit=0
-sysctl -qw net.ipv6.icmp.ratelimit=0
+sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+ip -batch - <<END
+link set lo up
+link set veth1 up
+""" + "".join(f"""\
+addr add 10.77.0.{n}/24 dev veth1
+addr add fd77::{n}/64 dev veth1 nodad
+""" for n in range(2, 6)) + """\
+route add unreachable 10.78.1.0/24
+route add prohibit 10.78.2.0/24
+route add blackhole 10.78.3.0/24
+route add unreachable fd78:1::/32
+route add prohibit fd78:2::/32
+route add blackhole fd78:3::/32
+route add 239.0.0.0/8 dev veth1
+END
+sysctl -qw net.ipv4.ip_local_port_range="50000 60999" net.core.somaxconn=8192 \\
+    net.ipv4.tcp_max_syn_backlog=8192 net.ipv4.icmp_ratelimit=0 net.ipv6.icmp.ratelimit=0
 sysctl -qw net.ipv4.icmp_msgs_per_sec=100000 net.ipv4.icmp_msgs_burst=10000 2>/dev/null || true
 """
 
@@ -86,6 +84,12 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 def die_with_parent():
     """PR_SET_PDEATHSIG: not even a killed test run leaves a capture behind."""
     LIBC.prctl(1, signal.SIGKILL)
+
+
+# In front of a command: the same programs, but of the kernel's own tables (iptables-legacy). Both are
+# links to one file each, and look at the name they are called by.
+LEGACY = ("unshare", "-m", "sh", "-c", 'mount --bind /usr/sbin/xtables-legacy-multi '
+          '/usr/sbin/xtables-nft-multi && exec "$@"', "sh")
 
 
 class LabError(Exception):
@@ -388,9 +392,11 @@ class Lab:
         self.server = self.program("srv", SERVER)
         self.server.line()
         # The neighbours know each other before anything is measured.
-        for addr in [f"10.77.0.{n}" for n in range(2, 6)] + [f"fd77::{n}" for n in range(2, 6)]:
-            subprocess.run([*self.inside("app"), "ping", "-c1", "-W2", addr], check=False,
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        pings = [subprocess.Popen([*self.inside("app"), "ping", "-c1", "-W2", addr],
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                 for n in range(2, 6) for addr in (f"10.77.0.{n}", f"fd77::{n}")]
+        for p in pings:
+            p.wait()
 
     def inside(self, role):
         return ["nsenter", f"--net=/run/netns/{self.names[role]}"]
@@ -513,32 +519,44 @@ class Lab:
 
     def run(self, workloads, make_tool, what=(), buffer_kib=65536, tries=3):
         """Runs the classes beside the tool and the reference, and holds one against the other."""
+        [outcome] = self.run_all(workloads, lambda: [make_tool()], what, buffer_kib, tries)
+        return outcome
+
+    def run_all(self, workloads, make_tools, what=(), buffer_kib=65536, tries=3):
+        """The same with several tools at once: an outcome for each."""
         for left in reversed(range(tries)):
             try:
-                return self._run(workloads, make_tool, what, buffer_kib)
+                return self._run(workloads, make_tools, what, buffer_kib)
             except ReferenceLost:
                 if not left:
                     raise
                 buffer_kib *= 2
 
-    def _run(self, workloads, make_tool, what, buffer_kib):
+    def _run(self, workloads, make_tools, what, buffer_kib):
         reference = Reference(self, what, buffer_kib)
         running = {w.name: self._start(w) for w in workloads if w.before}
-        tool = make_tool().wait_ready()
+        tools = make_tools()
+        for tool in tools:
+            tool.wait_ready()
         start = time.time()
         running.update({w.name: self._start(w) for w in workloads if not w.before})
         results = self._go(running)
         end = time.time()
-        if tool.loses_its_tail:
-            self.flush([tool.path])
-        code = tool.stop()
+        slow = [tool.path for tool in tools if tool.loses_its_tail]
+        if slow:
+            self.flush(slow)
+        codes = [tool.stop() for tool in tools]
         reference.stop()
+        self._check(workloads, results)
+        return [self._outcome(reference, results, tool, code, (start, end))
+                for tool, code in zip(tools, codes)]
+
+    def _outcome(self, reference, results, tool, code, when):
         account = tool.json()
         paths = shapes.reference(reference.paths, (account or {}).get("tier"))
-        report = truth.compare(paths, truth.to_pcap(tool.path, self.file("ours.pcap")), start, end)
+        report = truth.compare(paths, truth.to_pcap(tool.path, self.file("ours.pcap")), *when)
         if report.unknown:
             raise LabError(f"whose is it? {[truth.words(*p) for p in report.unknown[:5]]}")
-        self._check(workloads, results)
         return Outcome(report, results, account, tool, code)
 
     def _go(self, running):

@@ -12,6 +12,7 @@ import pytest
 
 import lab as lab_module
 import truth
+from test_exact import account, judge
 
 pytestmark = [
     pytest.mark.usefixtures("need_apptap"),
@@ -19,14 +20,28 @@ pytestmark = [
 ]
 
 KILLS = int(os.environ.get("APPTAP_KILLS", "30"))	# the kernel and the guardian have stood 100 of them
-BACKENDS = ("nftables", "iptables")
+BACKENDS = ("nftables", "iptables", "legacy")
+
+
+def choose(backend, monkeypatch):
+    """Has every AppTap of the test use it; legacy: iptables by the kernel's own tables."""
+    monkeypatch.setenv("APPTAP_RULES", "nftables" if backend == "nftables" else "iptables")
+    if backend == "nftables":
+        return
+    if not shutil.which("iptables-restore"):
+        pytest.skip("needs iptables")
+    if backend == "legacy":
+        if subprocess.run(["unshare", "-n", "iptables-legacy", "-t", "mangle", "-S"], check=False,
+                          capture_output=True).returncode:
+            pytest.skip("needs iptables-legacy and a kernel with its tables")
+        apptap = lab_module.Lab.apptap
+        monkeypatch.setattr(lab_module.Lab, "apptap",
+                            lambda *args, **named: apptap(*args, env=lab_module.LEGACY, **named))
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request, monkeypatch):
-    if request.param == "iptables" and not shutil.which("iptables-restore"):
-        pytest.skip("needs iptables")
-    monkeypatch.setenv("APPTAP_RULES", request.param)
+    choose(request.param, monkeypatch)
     return request.param
 
 
@@ -51,6 +66,28 @@ table inet netd_like {
         meta skuid 5001 counter
         ct mark and 0x38000000 == 0x10000000 counter; }
 }
+"""
+# What ufw would have, and a user of marks beside it, by iptables of either kind.
+UFW_LIKE = """*filter
+:ufw-before-input - [0:0]
+:ufw-user-input - [0:0]
+:ufw-track-output - [0:0]
+-A INPUT -j ufw-before-input
+-A OUTPUT -j ufw-track-output
+-A ufw-before-input -i lo -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+-A ufw-before-input -m conntrack --ctstate INVALID -j DROP
+-A ufw-before-input -j ufw-user-input
+-A ufw-user-input -p tcp -m multiport --dports 22,20000:39999 -j ACCEPT
+-A ufw-track-output -p tcp -m conntrack --ctstate NEW -j ACCEPT
+COMMIT
+*mangle
+:PREROUTING ACCEPT [0:0]
+:VPN - [0:0]
+-A OUTPUT -j VPN
+-A VPN -m owner --uid-owner 0 -j CONNMARK --set-xmark 0x40/0x40
+-A VPN -m connmark --mark 0x40000000/0x40000000 -j ACCEPT
+COMMIT
 """
 
 
@@ -78,10 +115,15 @@ def marks(lab):
 
 
 @pytest.fixture
-def present(lab):
+def present(lab, backend):
+    kind = "iptables-legacy" if backend == "legacy" else "iptables"
     inside(lab, "nft", "-f", "-", stdin=PRESENT)
+    for restore in (f"{kind}-restore", f"{kind.replace('ip', 'ip6', 1)}-restore"):
+        inside(lab, restore, "--noflush", stdin=UFW_LIKE)
     yield ruleset(lab)
     inside(lab, "nft", "flush", "ruleset")
+    for restore in ("iptables-legacy-restore", "ip6tables-legacy-restore") if backend == "legacy" else ():
+        inside(lab, restore, stdin="*filter\nCOMMIT\n*mangle\nCOMMIT\n")
 
 
 def test_beside_rules_of_others(lab, present, backend):
@@ -96,12 +138,13 @@ def test_beside_rules_of_others(lab, present, backend):
 
     outcome = lab.run(workloads, tool)
     assert outcome.code == 0 and outcome.json["tier"] == "nflog", outcome.tool.talk
-    total = outcome.report.total
-    assert not total.leaked and not total.extra and total.recall == 1, f"{outcome.report.complain()}\n{outcome.json}"
+    judge(outcome, *workloads)
+    account(outcome)
     assert ruleset(lab) == present
     ours = "\n".join(line for line in during[0].splitlines() if line not in present)
     assert ("table inet apptap_" if backend == "nftables" else "APPTAP_") in ours
-    for theirs in ("0x10000000", "0x08000000", "0x20000000", "0x00004000", "0x00008000"):
+    for theirs in ("0x10000000", "0x08000000", "0x20000000", "0x00004000", "0x00008000",
+                   "0x40/", "0x40000000/"):
         assert theirs not in ours
 
 
@@ -110,12 +153,14 @@ def test_killed_at_any_moment(lab, present, backend):
     guardian does."""
     rng = random.Random(3)
     alive = 0
+    first = lab.apptap(tier="nflog", name="first.pcapng").wait_ready()
+    assert first.stop() == 0
     for i in range(KILLS):
         tool = lab.apptap(tier="nflog", name=f"killed-{i}.pcapng")
         pid = wait_for_agent(tool)
-        time.sleep(rng.uniform(0.0, 0.1))	# the moment is what is tried
+        time.sleep(rng.uniform(0.0, 1.5 * first.ready_s))	# the moment is what is tried
         os.kill(pid, signal.SIGSTOP)	# so that it is known what it had then
-        alive += "apptap_" in inside(lab, "nft", "list", "chains").lower()
+        alive += "apptap_" in ruleset(lab).lower()
         os.kill(pid, signal.SIGKILL)
         tool.proc.wait(10)
         tool.reader.join(5)
@@ -141,7 +186,7 @@ def is_agent(pid):
         return False
 
 
-def wait_until_same(lab, before, timeout=5):
+def wait_until_same(lab, before, timeout=20):
     """The kernel closes a dead process's sockets in its own time."""
     end = time.monotonic() + timeout
     while ruleset(lab) != before:
@@ -198,8 +243,10 @@ def test_forced_but_not_possible(lab):
     assert any("nflog does not work here" in text for text in said["warnings"]), said["warnings"]
 
 
-def test_rules_removed_by_somebody(lab, monkeypatch):
-    """iptables -F while it captures: it says so, and the next tier goes on in the same file."""
+@pytest.mark.parametrize("chain", ["", "MINE"])
+def test_rules_removed_by_somebody(lab, monkeypatch, chain):
+    """iptables -F while it captures, of all chains or of one of ours: it says so, and the next tier goes
+    on in the same file."""
     monkeypatch.setenv("APPTAP_RULES", "iptables")
     workload = lab_module.BY_NAME["tcp_short"]
     tools = []
@@ -211,7 +258,8 @@ def test_rules_removed_by_somebody(lab, monkeypatch):
         p.say("go")
         p.line()
         p.finish()
-        inside(lab, "iptables", "-t", "mangle", "-F")
+        ours = re.search(rf"APPTAP_[0-9a-f]{{8}}_{chain}\b", ruleset(lab))[0] if chain else None
+        inside(lab, "iptables", "-t", "mangle", "-F", *filter(None, [ours]))
         end = time.monotonic() + 5
         while not any("somebody has removed" in line for line in started.talk):
             assert time.monotonic() < end, started.talk

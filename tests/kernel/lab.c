@@ -215,6 +215,7 @@ bool lab_parse(const struct nlmsghdr *h, struct lab_sock *out)
 	*out = (struct lab_sock){
 		.uid = m->idiag_uid,
 		.inode = m->idiag_inode,
+		.rqueue = m->idiag_rqueue,
 		.cookie = (uint64_t)m->id.idiag_cookie[1] << 32 | m->id.idiag_cookie[0],
 		.family = m->idiag_family,
 		.state = m->idiag_state,

@@ -60,6 +60,7 @@ int lab_tap(void);
 struct lab_sock {
 	uint32_t uid;
 	uint32_t inode;
+	uint32_t rqueue; /* bytes that wait to be read */
 	uint64_t cookie;
 	uint8_t family;
 	uint8_t state;

@@ -1,4 +1,7 @@
-/* nflog_facts.c - an NFLOG group has one listener; a table with an owner goes with its process */
+/*
+ * nflog_facts.c - an NFLOG group has one listener; a rule's threshold of one sends what was
+ * gathered before it along; a table with an owner goes with its process
+ */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <linux/netfilter.h>
@@ -100,6 +103,73 @@ static void check_group(void)
 	       "with its listener's socket it is free again");
 }
 
+/* What the kernel gathers: up to 64 packets, or for two seconds. */
+static void gather(int nl, uint16_t group)
+{
+	struct nfulnl_msg_config_mode mode = { .copy_mode = NFULNL_COPY_PACKET,
+					       .copy_range = htonl(64) };
+	uint32_t packets = htonl(64), hundredths = htonl(200);
+	struct batch b = { 0 };
+
+	begin(&b, NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG, NLM_F_ACK, AF_UNSPEC, group);
+	put(&b, NFULA_CFG_MODE, &mode, sizeof(mode));
+	put(&b, NFULA_CFG_QTHRESH, &packets, sizeof(packets));
+	put(&b, NFULA_CFG_TIMEOUT, &hundredths, sizeof(hundredths));
+	if (talk(nl, &b) < 0)
+		tap_bail("the settings of a group");
+}
+
+static void send_to(uint16_t port)
+{
+	union lab_addr to = lab_addr("127.0.0.1", port);
+	int fd = lab_bound(LAB_APP, SOCK_DGRAM, "127.0.0.1", 0);
+
+	if (sendto(fd, "x", 1, 0, &to.sa, sizeof(to.v4)) != 1)
+		tap_bail("sendto");
+	close(fd);
+}
+
+/* How many packets have come within @ms. */
+static int count_packets(int nl, int ms)
+{
+	uint64_t end = lab_now_ns(CLOCK_MONOTONIC) + (uint64_t)ms * 1000000;
+	_Alignas(struct nlmsghdr) uint8_t buf[8192];
+	int count = 0;
+
+	while (lab_now_ns(CLOCK_MONOTONIC) < end) {
+		ssize_t n = recv(nl, buf, sizeof(buf), MSG_DONTWAIT);
+		const struct nlmsghdr *h = (const void *)buf;
+
+		for (size_t left = n > 0 ? (size_t)n : 0; NLMSG_OK(h, left);
+		     h = NLMSG_NEXT(h, left))
+			count += h->nlmsg_type == (NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_PACKET);
+	}
+	return count;
+}
+
+static void check_threshold(void)
+{
+	int nl = open_netfilter();
+
+	if (access("/usr/sbin/nft", X_OK) < 0 || bind_group(nl, 32) < 0) {
+		tap_skip("a rule's threshold", "needs nft and nfnetlink_log");
+		return;
+	}
+	gather(nl, 32);
+	lab_run("nft add table inet lab");
+	lab_run("nft 'add chain inet lab out { type filter hook output priority 0; }'");
+	lab_run("nft add rule inet lab out udp dport 9 log group 32");
+	lab_run("nft add rule inet lab out udp dport 10 log group 32 queue-threshold 1");
+	send_to(9);
+	send_to(9);
+	tap_ok(count_packets(nl, 100) == 0, "packets are gathered");
+	send_to(10);
+	tap_ok(count_packets(nl, 100) == 3,
+	       "a rule with a threshold of one sends them all at once");
+	lab_run("nft delete table inet lab");
+	close(nl);
+}
+
 static int make_table(int nl, const char *name)
 {
 	uint32_t flags = htonl(NFT_TABLE_F_OWNER);
@@ -172,6 +242,7 @@ int main(void)
 {
 	lab_enter();
 	check_group();
+	check_threshold();
 	check_owner();
 	return tap_done();
 }

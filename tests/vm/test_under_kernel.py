@@ -1,7 +1,7 @@
-"""A short capture of several classes at once, under the kernel of a virtual machine (tests/vm/vm.sh)
+"""A short capture of several classes, by every tier at once, under the kernel of a virtual machine
 
-Without KVM all is twenty times slower, so that sockdiag, which races with the app's close(), may
-miss some: half must be there. What is not the app's may never be. An app that lasts is whole.
+Without KVM all is twenty times slower (tests/vm/vm.sh), so that sockdiag, which races with the app's
+close(), may miss some: half must be there. What is not the app's may never be. An app that lasts is whole.
 """
 import dataclasses
 import platform
@@ -16,15 +16,32 @@ from test_exact import account, judge
 
 KERNEL = ".".join(platform.release().split(".")[:2])
 VERSION = tuple(map(int, KERNEL.split(".")))
+TIERS = ("bpf", "nflog", "sockdiag")
 COUNTS = {"tcp_short": 20, "dns": 30, "quic": 2, "udp_fire": 20, "inbound_tcp": 10,
           "inbound_udp": 10, "fragments": 6, "loopback": 32}
 LASTING = ("quic", "inbound_udp", "fragments")
 
 
+def filters(lab):
+    done = subprocess.run([*lab.inside("app"), "tc", "filter", "show", "dev", "veth0", "egress"],
+                          capture_output=True, text=True, check=True)
+    return re.findall(r"apptap-\w+-out-clsact", done.stdout)
+
+
+def tools(lab):
+    started = [lab.apptap(tier=t, name=f"{t}.pcapng").wait_ready() for t in TIERS]
+    # Before there were links: filters of tc, and somebody who removes them (src/tier/clsact.c).
+    assert len(filters(lab)) == (VERSION < (6, 6))
+    return started
+
+
 @pytest.fixture(scope="module")
-def room():
+def outcomes():
+    workloads = [dataclasses.replace(lab_module.BY_NAME[n], count=c) for n, c in COUNTS.items()]
     with lab_module.Lab() as lab:
-        yield lab
+        found = lab.run_all(workloads, lambda: tools(lab))
+        assert not filters(lab)
+        yield dict(zip(TIERS, found))
 
 
 def recall(name, tier):
@@ -33,34 +50,16 @@ def recall(name, tier):
     return 0.5
 
 
-def filters(room):
-    done = subprocess.run([*room.inside("app"), "tc", "filter", "show", "dev", "veth0", "egress"],
-                          capture_output=True, text=True, check=True)
-    return re.findall(r"apptap-\w+-out-clsact", done.stdout)
-
-
-@pytest.mark.parametrize("name", [f"{KERNEL}-{t}" for t in tiers()])
-def test_capture(room, name):
+@pytest.mark.parametrize("name", [f"{KERNEL}-{t}" for t in TIERS])
+def test_capture(outcomes, name):
     tier = name.rpartition("-")[2]
-    during = []
-
-    def tool():
-        started = room.apptap(tier=tier).wait_ready()
-        during.extend(filters(room))
-        return started
-
-    workloads = [dataclasses.replace(lab_module.BY_NAME[n], count=c, recall=recall(n, tier))
-                 for n, c in COUNTS.items()]
-    outcome = room.run(workloads, tool)
+    outcome = outcomes[tier]
     assert outcome.code == 0, outcome.tool.talk
     assert outcome.json["tier"] == tier, outcome.tool.talk
-    judge(outcome, *workloads)
+    judge(outcome, *(dataclasses.replace(lab_module.BY_NAME[n], recall=recall(n, tier)) for n in COUNTS))
     account(outcome)
-    assert len(during) == (tier == "bpf" and VERSION < (6, 6))	# where there are no links: filters of tc
-    assert not filters(room)
-    room.clear()
 
 
 def test_tiers_are_offered():
     """The probe's word: all of them are able to work on these kernels."""
-    assert set(tiers()) == {"sockdiag", "nflog", "bpf"}
+    assert set(tiers()) == set(TIERS)
