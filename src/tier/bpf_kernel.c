@@ -47,7 +47,8 @@ static int explain(int r, struct apptap_error *err)
 				       "CAP_NET_ADMIN (Linux 5.8 and later)");
 		return r;
 	}
-	return apptap_error_set(err, -r, "loading the programs into the kernel (%s)", said);
+	apptap_error_set(err, -r, "loading the programs into the kernel (%s)", said);
+	return r;
 }
 
 /* The first of @names is what the field is called now, the others what it was before. */

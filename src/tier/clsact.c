@@ -34,7 +34,7 @@ struct apptap_clsact {
 
 static int open_netlink(struct apptap_clsact *c, struct apptap_error *err)
 {
-	struct sockaddr_nl a;
+	struct sockaddr_nl a = { 0 };
 	socklen_t len = sizeof(a);
 	int r = apptap_tc_open(&c->tc, err);
 
@@ -216,22 +216,21 @@ static int put(struct apptap_clsact *c, int32_t ifindex, bool both, struct appta
 int apptap_clsact_attach(struct apptap_clsact *c, int32_t ifindex, bool both,
 			 struct apptap_error *err)
 {
-	auto_close int lock = -1;
-	int r;
+	int lock = apptap_clsact_lock();
+	int r = put(c, ifindex, both, err);
 
-	lock = apptap_clsact_lock();
-	r = put(c, ifindex, both, err);
 	if (r == -EEXIST) /* somebody has just made a clsact as well: it is his */
 		r = put(c, ifindex, both, err);
+	apptap_clsact_unlock(lock);
 	return explain(r, err);
 }
 
 void apptap_clsact_detach(struct apptap_clsact *c, int32_t ifindex)
 {
-	auto_close int lock = -1;
+	int lock = apptap_clsact_lock();
 
-	lock = apptap_clsact_lock();
 	apptap_clsact_remove_at(&c->tc, ifindex, c->tag, APPTAP_CLSACT_AS_NAMED, NULL);
+	apptap_clsact_unlock(lock);
 }
 
 /* ---- what others do ---- */

@@ -40,6 +40,12 @@ int apptap_clsact_lock(void)
 	return fd;
 }
 
+void apptap_clsact_unlock(int lock)
+{
+	if (lock >= 0)
+		close(lock);
+}
+
 static int list_both(struct apptap_tc *tc, int32_t ifindex, struct apptap_tc_filters *all,
 		     struct apptap_error *err)
 {
@@ -95,9 +101,8 @@ static int sweep(int (*at)(struct apptap_tc *tc, int32_t ifindex, const char *ta
 		 const char *tag, struct apptap_error *err)
 {
 	auto_free int32_t *places = NULL;
-	auto_close int lock = -1;
 	struct apptap_tc tc;
-	int total = 0, failed = 0, count, r;
+	int total = 0, failed = 0, count, lock, r;
 
 	r = apptap_tc_open(&tc, err);
 	if (r < 0)
@@ -110,6 +115,7 @@ static int sweep(int (*at)(struct apptap_tc *tc, int32_t ifindex, const char *ta
 		total += MAX(r, 0);
 	}
 	apptap_tc_close(&tc);
+	apptap_clsact_unlock(lock);
 	return count < 0 ? count : failed ? failed : total;
 }
 

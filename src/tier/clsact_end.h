@@ -18,8 +18,9 @@ void apptap_clsact_name(char name[APPTAP_TC_NAME_BYTES], const char *tag, uint32
 bool apptap_clsact_parse(const struct apptap_tc_filter *f, char tag[APPTAP_TAG_BYTES + 1],
 			 bool *made);
 
-/* The descriptor of a lock, to be closed; waits for its holder, but not for ever. */
+/* Waits for its holder, but not for ever: then it goes on without. */
 int apptap_clsact_lock(void);
+void apptap_clsact_unlock(int lock);
 
 enum apptap_clsact_whose { APPTAP_CLSACT_AS_NAMED, APPTAP_CLSACT_OURS, APPTAP_CLSACT_THEIRS };
 

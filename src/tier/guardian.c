@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <sys/wait.h>
 
@@ -21,8 +22,8 @@
 #define HELD_FD 3
 #define AFTER_KILL_US 300000
 
-/* In the new process, which has the agent's memory until execv(). */
-static void become(const struct apptap_guardian_orders *orders, int in)
+/* fork() would copy the tables of all the pages of a ring. Return: 0, or an errno. */
+static int spawn(pid_t *pid, const struct apptap_guardian_orders *orders, int in)
 {
 	char number[16];
 	char *argv[] = { (char *)"apptap",
@@ -32,36 +33,39 @@ static void become(const struct apptap_guardian_orders *orders, int in)
 			 orders->absent ? number : NULL,
 			 (char *)orders->absent,
 			 NULL };
-	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	posix_spawn_file_actions_t files;
+	posix_spawnattr_t attr;
+	int r;
 
 	snprintf(number, sizeof(number), "%x", orders->mark);
-	setsid();
-	dup2(in, STDIN_FILENO);
-	dup2(null, STDOUT_FILENO);
-	dup2(null, STDERR_FILENO);
-	dup2(orders->held, HELD_FD);
-	fcntl(HELD_FD, F_SETFD, 0); /* not to be closed by exec, unlike all others of ours */
-	execv("/proc/self/exe", argv);
-	_exit(127);
+	posix_spawnattr_init(&attr);
+	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSID);
+	posix_spawn_file_actions_init(&files);
+	posix_spawn_file_actions_adddup2(&files, in, STDIN_FILENO);
+	posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_RDWR, 0);
+	posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
+	/* Not to be closed by exec, unlike all others of ours. */
+	posix_spawn_file_actions_adddup2(&files, orders->held, HELD_FD);
+	r = posix_spawn(pid, "/proc/self/exe", &files, &attr, argv, environ);
+	posix_spawn_file_actions_destroy(&files);
+	posix_spawnattr_destroy(&attr);
+	return r;
 }
 
 int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardian_orders *orders,
 			  struct apptap_error *err)
 {
-	int ends[2];
+	int ends[2], r;
 
 	if (pipe2(ends, O_CLOEXEC) < 0)
 		return apptap_error_set(err, errno, "making a pipe");
-	g->pid = vfork(); /* fork() would copy the tables of all the pages of a ring */
-	if (g->pid == 0)
-		become(orders, ends[0]);
+	r = spawn(&g->pid, orders, ends[0]);
 	close(ends[0]);
 	g->fd = ends[1];
-	if (g->pid > 0)
+	if (r == 0)
 		return 0;
 	close(apptap_steal_fd(&g->fd));
-	return apptap_error_set(err, EAGAIN, "starting the process that removes our %s",
-				orders->what);
+	return apptap_error_set(err, r, "starting the process that removes our %s", orders->what);
 }
 
 void apptap_guardian_end(struct apptap_guardian *g)
