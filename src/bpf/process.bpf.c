@@ -30,10 +30,11 @@ struct apptap_bpf_process_counts counts = {};
 
 static __always_inline void sign(struct maker *m, __u64 own, __u64 task)
 {
-	m->own = own;
 	peek(&m->who.pid, task, layout.task_tgid);
 	peek(&m->who.comm, task, layout.task_comm);
 	m->is_ours = bpf_map_lookup_elem(&family, &m->who.pid) != 0;
+	barrier(); /* who sees that it is taken must see by whom */
+	m->own = own;
 }
 
 /* ---- sockets ---- */
