@@ -11,6 +11,7 @@ import time
 import pytest
 
 import truth
+from conftest import tiers
 
 pytestmark = pytest.mark.usefixtures("need_apptap")
 PORT = 40500
@@ -133,16 +134,20 @@ def payloads(lab, tool):
     return found
 
 
-@pytest.fixture(params=["nftables", "iptables"])
-def backend(request, tier, monkeypatch):
-    if tier != "nflog" and request.param != "nftables":
-        pytest.skip("has no rules")
-    monkeypatch.setenv("APPTAP_RULES", request.param)
-    return request.param
+def pytest_generate_tests(metafunc):
+    """nflog by each program that makes its rules; conftest.py has the tiers."""
+    rules = {"nflog": ("nftables", "iptables")}
+    metafunc.parametrize("tier, rules", [(tier, r) for tier in tiers() if tier not in NOT_THROUGH
+                                         for r in rules.get(tier, ("none",))])
+
+
+@pytest.fixture(autouse=True)
+def chosen(rules, monkeypatch):
+    monkeypatch.setenv("APPTAP_RULES", rules)
 
 
 @pytest.mark.parametrize("scene", SCENES)
-def test_datagrams(lab, tier, backend, scene):
+def test_datagrams(lab, tier, scene):
     tool = lab.apptap(tier=tier).wait_ready()
     Scene(lab, tool).play(SCENES[scene])
     time.sleep(0.05)
@@ -153,7 +158,7 @@ def test_datagrams(lab, tier, backend, scene):
         assert found >= CERTAIN[scene], (found, tool.json()["counters"])
 
 
-def test_connection(lab, tier, backend):
+def test_connection(lab, tier):
     """A stranger listens and gets a connection; then the app listens on that port."""
     tool = lab.apptap(tier=tier).wait_ready()
     scene = Scene(lab, tool)
