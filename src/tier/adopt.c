@@ -35,6 +35,7 @@ struct apptap_adopt {
 	uint64_t known[KNOWN]; /* cookies, by their low bits */
 	uint64_t met[KNOWN]; /* the same: looked at once, and not known then */
 	bool looked;
+	bool again; /* somebody was met whom the rules may only just be showing to us */
 	uint64_t told_ns[65536]; /* when the rules were told of the port */
 	uint16_t ports[PORTS_MAX]; /* to tell them of now */
 	size_t count;
@@ -99,14 +100,18 @@ static int take_socket(const struct apptap_sighting *found, void *arg)
 	}
 	if (!found->flow.rport || *known == found->cookie)
 		return 0;
+	if (apptap_claims_knows(a->claims, &found->flow, found->cookie)) {
+		*known = found->cookie;
+		return 0;
+	}
 	/* What the rules have shown of a young one may still be on its way to us. */
 	if (a->looked && *met != found->cookie) {
 		*met = found->cookie;
+		a->again = true;
 		return 0;
 	}
 	*known = found->cookie;
-	if (!apptap_claims_knows(a->claims, &found->flow, found->cookie))
-		apptap_marks_put(&a->nl, &a->msg, &found->flow, a->given, a->given);
+	apptap_marks_put(&a->nl, &a->msg, &found->flow, a->given, a->given);
 	return 0;
 }
 
@@ -119,6 +124,7 @@ int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err)
 	if (start_ns < a->next_ns)
 		return 0;
 	a->count = 0;
+	a->again = false;
 	haste = apptap_haste(false); /* there may be many sockets */
 	cost_ns = apptap_clock_ns(CLOCK_THREAD_CPUTIME_ID);
 	r = apptap_diag_dump(a->diag, IPPROTO_UDP, take_socket, a, err);
@@ -131,7 +137,10 @@ int apptap_adopt_tend(struct apptap_adopt *a, struct apptap_error *err)
 	if (r == 0)
 		r = a->rules->ops->own_ports(a->rules, a->ports, a->count, err);
 	tell_ns = apptap_clock_ns(CLOCK_MONOTONIC) - tell_ns;
-	a->next_ns = start_ns + MAX(LOOK_NS, cost_ns * COST_SHARE + tell_ns * TELL_SHARE);
+	a->next_ns = start_ns + LOOK_NS;
+	if (!a->again)
+		a->next_ns =
+			MAX(a->next_ns, start_ns + cost_ns * COST_SHARE + tell_ns * TELL_SHARE);
 	return r;
 }
 
