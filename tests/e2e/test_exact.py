@@ -1,6 +1,7 @@
 """Exactness, class by class: the app and a bystander do the same at the same time against the same
 servers; nothing of the bystander may be in the file, and nothing of the app may be missing."""
 import functools
+import time
 import warnings
 
 import pytest
@@ -46,17 +47,19 @@ class Shortfall(AssertionError):
 
 def second_try(test):
     """Attribution races with programs for CPUs that others may be using at this moment: a shortfall
-    is measured once more. A leak never is."""
+    is measured once more, and once more after a pause. A leak never is."""
     @functools.wraps(test)
     def run(**fixtures):
-        try:
-            test(**fixtures)
-        except Shortfall as short:
-            if fixtures.get("tier") in shapes.EXACT:
-                raise
-            print(f"a second try: {short}")
+        for pause in (0, 3, None):
+            try:
+                test(**fixtures)
+                return
+            except Shortfall as short:
+                if fixtures.get("tier") in shapes.EXACT or pause is None:
+                    raise
+                print(f"another try: {short}")
             fixtures.get("lab", fixtures.get("fresh_lab")).clear()
-            test(**fixtures)
+            time.sleep(pause)    # what took the CPUs may be over by then
     return run
 
 
