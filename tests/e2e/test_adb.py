@@ -63,21 +63,25 @@ def numbers(texts, name):
     return [int(t[len(name):].split(b".")[0]) for t in texts if t.startswith(name)]
 
 
-def test_the_package_and_nobody_else(phone, tmp_path):
-    path = str(tmp_path / "app.pcapng")
+def exchange(phone, path, *options, env=()):
+    """Captures while the app and another send; returns the capture."""
     other = phone.sender(OTHER, "other")
-    capture = phone.capture(PACKAGE, "--device", phone.serial, "--json", output=path)
-    capture.wait_ready()
+    capture = phone.capture(PACKAGE, "--device", phone.serial, "--json", *options,
+                            output=path, env=env).wait_ready()
     app = phone.sender(APP, "app")
-    until(lambda: os.path.getsize(path) > 20000)
+    assert until(lambda: os.path.getsize(path) > 20000) is not None
     app.say("end")
     sent = int(app.line())
     assert capture.stop() == 0, capture.talk
     other.say("end")
     assert int(other.line()) > 0
     texts = payloads(path)
-    assert not numbers(texts, b"other")
-    assert numbers(texts, b"app") == list(range(1, sent + 1))
+    assert numbers(texts, b"app") == list(range(1, sent + 1)) and not numbers(texts, b"other")
+    return capture
+
+
+def test_the_package_and_nobody_else(phone, tmp_path):
+    capture = exchange(phone, str(tmp_path / "app.pcapng"))
     result = capture.json()
     assert {u["uid"] for u in result["uids"]} == {APP, APP + 10000, 1051}
     talk = " ".join(result["warnings"])

@@ -8,8 +8,8 @@ import signal
 import pytest
 
 import phone as phone_module
-from phone import APP, OTHER, PACKAGE, Phone, until
-from test_adb import lose, numbers, payloads
+from phone import APP, PACKAGE, Phone, until
+from test_adb import exchange, lose, numbers, payloads
 
 
 @pytest.fixture(scope="module")
@@ -22,23 +22,6 @@ def phone():
         yield p
 
 
-def exchange(phone, path, *options, env=()):
-    """Captures while the app and another send; returns the capture."""
-    other = phone.sender(OTHER, "other")
-    capture = phone.capture(PACKAGE, "--device", phone.serial, "--no-dns", "--json", *options,
-                            output=path, env=env).wait_ready()
-    app = phone.sender(APP, "app")
-    assert until(lambda: os.path.getsize(path) > 20000) is not None
-    app.say("end")
-    sent = int(app.line())
-    assert capture.stop() == 0, capture.talk
-    other.say("end")
-    assert int(other.line()) > 0
-    texts = payloads(path)
-    assert numbers(texts, b"app") == list(range(1, sent + 1)) and not numbers(texts, b"other")
-    return capture
-
-
 def test_the_phone_offers_every_tier(phone):
     tiers = json.loads(phone.run("--probe", "--device", phone.serial, "--json").stdout)["tiers"]
     assert {t["name"] for t in tiers if t["works"]} == {"bpf", "nflog", "sockdiag"}, tiers
@@ -47,7 +30,7 @@ def test_the_phone_offers_every_tier(phone):
 
 
 def test_rules_are_there_and_go(phone, tmp_path):
-    exchange(phone, str(tmp_path / "x.pcapng"), "--tier", "nflog")
+    exchange(phone, str(tmp_path / "x.pcapng"), "--no-dns", "--tier", "nflog")
     assert not phone.rules() and not phone.leftovers()
 
 
@@ -93,6 +76,6 @@ def test_a_32_bit_agent(phone, tmp_path, through):
     agents = tmp_path / "agents"
     agents.mkdir()
     shutil.copy(os.path.join(phone_module.AGENTS, "apptap-x86"), agents / "apptap-x86_64")
-    exchange(phone, str(tmp_path / "x.pcapng"), "--tier", through,
+    exchange(phone, str(tmp_path / "x.pcapng"), "--no-dns", "--tier", through,
              env=(("APPTAP_AGENTS", str(agents)),))
     assert not phone.leftovers()

@@ -9,7 +9,7 @@ cd "$(dirname "$0")"
 rm -f "$out.xml" "$out.status"
 version=$(./kernel.sh "$suite" "$kernels")
 status=0
-APPTAP_BUILD=$build VM_ENV="APPTAP_BUILD=$build APPTAP_PATIENCE=8 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=../e2e" \
+APPTAP_BUILD=$build VM_ENV="APPTAP_BUILD=$build APPTAP_VM=1 APPTAP_PATIENCE=8 PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=../e2e" \
 	./vm.sh "$kernels" "$version" sh -c '
 		/usr/bin/python3 -m pytest -p no:cacheprovider -ra --color=no --junitxml=/run/report.xml \
 			-c /dev/null --rootdir=. test_under_kernel.py test_without_nflog.py
