@@ -61,6 +61,8 @@ struct nflog {
 	char **interfaces; /* owned */
 	struct apptap_devices *devices;
 	bool flood; /* comes: this must not take a CPU from all others */
+	bool doubts; /* something of the last turn has to be asked about */
+	bool rests; /* in a flood of certain packets: only the timer wakes us */
 	bool more; /* the last turn ended before all was read */
 	bool silenced; /* draining: the rules log nothing more */
 	uint64_t delivered; /* packets of our rules */
@@ -176,6 +178,7 @@ static int take_doubtful(struct nflog *s, enum apptap_rule_class class,
 {
 	struct apptap_claim_case claim;
 
+	s->doubts = true;
 	apptap_claims_open(s->claims, class, pkt, d, rx_ns, logged_since(s, class), &claim);
 	return wait_for(s, pkt, d, &claim);
 }
@@ -277,10 +280,22 @@ static void keep_pace(struct nflog *s)
 	s->flood = flood;
 }
 
+/* To be woken for each message costs the app and us, and gains nothing where no question waits. */
+static void rest(struct nflog *s)
+{
+	bool want = s->flood && !s->doubts && !s->silenced;
+	struct epoll_event e = { .events = want ? 0 : EPOLLIN };
+
+	if (want != s->rests &&
+	    epoll_ctl(s->base.fd, EPOLL_CTL_MOD, apptap_nflog_fd(s->reader), &e) == 0)
+		s->rests = want;
+}
+
 /* Often while packets wait, else now and then: to look for sockets that the rules do not know. */
 static void arm_timer(struct nflog *s)
 {
-	long ms = apptap_waiting_count(s->waiting) > 0 ? HOLD_TICK_MS : IDLE_TICK_MS;
+	bool often = apptap_waiting_count(s->waiting) > 0 || s->rests;
+	long ms = often ? HOLD_TICK_MS : IDLE_TICK_MS;
 	struct itimerspec t = { .it_value.tv_nsec = ms * 1000000L,
 				.it_interval.tv_nsec = ms * 1000000L };
 
@@ -313,6 +328,7 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 
 	s->consumer = c;
 	s->err = err;
+	s->doubts = false;
 	if (read(s->timer, &ticks, sizeof(ticks)) < 0 && errno != EAGAIN)
 		return apptap_error_set(err, errno, "reading a timer");
 	for (int i = 0; r > 0 && i < READS_A_TURN; i++) {
@@ -342,6 +358,7 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 		r = apptap_adopt_tend(s->adopt, err);
 	if (r >= 0 && !s->silenced)
 		r = check_rules(s, err);
+	rest(s);
 	arm_timer(s);
 	return r < 0 ? r : 0;
 }

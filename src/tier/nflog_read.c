@@ -22,7 +22,7 @@
 /* What the kernel gathers in: 128 KiB and its bookkeeping, rounded up to the next power of two. */
 #define MESSAGE_BYTES (256U << 10)
 #define GATHER_BYTES (30U << 10) /* what needs more pages in a row is often refused, and lost */
-#define GATHER_PACKETS 64
+#define GATHER_PACKETS 512 /* mostly it is full before */
 #define ALONE_BYTES 2048 /* the buffer of a small message: its size counts, not what is in it */
 #define TIMEOUT_CS 1 /* hundredths of a second */
 #define BUFFER_BYTES (256U << 20) /* a packet of 64 KiB takes up twice that; nothing while idle */

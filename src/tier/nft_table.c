@@ -136,6 +136,16 @@ static void log_rule(struct apptap_nft_table *n, const char *chain, enum apptap_
 	rule_end(n);
 }
 
+/* ct direction @dir ct mark & @mask == @bits */
+static void marked_as(struct apptap_nft_table *n, int dir, uint32_t mask, uint32_t bits)
+{
+	apptap_nft_ct(&n->msg, NFT_CT_DIRECTION, false);
+	apptap_nft_cmp8(&n->msg, NFT_CMP_EQ, (uint8_t)dir);
+	apptap_nft_ct(&n->msg, NFT_CT_MARK, false);
+	apptap_nft_and(&n->msg, mask);
+	apptap_nft_cmp32(&n->msg, NFT_CMP_EQ, bits);
+}
+
 /* meta l4proto @proto, then what follows */
 static void protocol(struct apptap_nft_table *n, uint8_t proto)
 {
@@ -211,6 +221,14 @@ static void out_chains(struct apptap_nft_table *n)
 	static const char what[] = "the owner match";
 	uint32_t known = n->bit[APPTAP_BIT_PENDING] | n->bit[APPTAP_BIT_GIVEN];
 
+	/* ct direction original ct mark & (A0 | P | G) == A0 goto sure; the same for reply and A1:
+	 * nothing would change. All but the first packets come by here. */
+	for (int dir = ORIGINAL; dir <= REPLY; dir++) {
+		rule(n, "mine", "the connection mark match");
+		marked_as(n, dir, n->bit[dir] | known, n->bit[dir]);
+		go_to(n, "sure");
+	}
+	log_rule(n, "sure", APPTAP_RULE_SENT);
 	/* meta l4proto udp update @ours { udp sport timeout ... } */
 	rule(n, "mine", "a set that rules add to");
 	protocol(n, IPPROTO_UDP);
@@ -391,8 +409,9 @@ static void add_chain(struct apptap_nft_table *n, const char *name, int hook, in
 	}
 }
 
+/* @size: how many it can hold, which lets the kernel take a quicker kind; 0: it grows. */
 static void add_set(struct apptap_nft_table *n, const char *name, uint32_t flags, uint32_t type,
-		    uint32_t len)
+		    uint32_t len, uint32_t size)
 {
 	uint8_t byte_order[6] = { 0, 4 };
 	uint32_t order = len == 4 ? 1 : 2;
@@ -405,6 +424,12 @@ static void add_set(struct apptap_nft_table *n, const char *name, uint32_t flags
 	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_KEY_TYPE, type);
 	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_KEY_LEN, len);
 	apptap_nfmsg_put_be32(&n->msg, NFTA_SET_ID, ++n->sets);
+	if (size) {
+		size_t at = apptap_nfmsg_nest(&n->msg, NFTA_SET_DESC);
+
+		apptap_nfmsg_put_be32(&n->msg, NFTA_SET_DESC_SIZE, size);
+		apptap_nfmsg_unnest(&n->msg, at);
+	}
 	/* nft prints an element's number in this order: 0 is the key's byte order, 1 the host's, 2
 	 * the network's.
 	 */
@@ -445,9 +470,9 @@ void apptap_nft_table_uids(struct apptap_nft_table *n, const struct apptap_scope
 
 void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope *scope)
 {
-	static const char *const chains[] = { "mine",	 "stray", "sent",  "taken", "waits",
-					      "decided", "found", "other", "got",   "ask",
-					      "pending", "given", "came",  "doubt" };
+	static const char *const chains[] = { "mine",  "sure",	  "stray", "sent",  "taken",
+					      "waits", "decided", "found", "other", "got",
+					      "ask",   "pending", "given", "came",  "doubt" };
 
 	apptap_nft_table_begin(n, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL,
 			       "a table that ends with its owner (since Linux 5.12)");
@@ -458,8 +483,8 @@ void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope 
 	apptap_nfmsg_put_str(&n->msg, NFTA_OBJ_NAME, APPTAP_NFT_LOGGED);
 	apptap_nfmsg_put_be32(&n->msg, NFTA_OBJ_TYPE, NFT_OBJECT_COUNTER);
 	apptap_nfmsg_unnest(&n->msg, apptap_nfmsg_nest(&n->msg, NFTA_OBJ_DATA));
-	add_set(n, APPTAP_NFT_UIDS, 0, TYPE_UID, 4);
-	add_set(n, APPTAP_NFT_OURS, NFT_SET_TIMEOUT | NFT_SET_EVAL, TYPE_PORT, 2);
+	add_set(n, APPTAP_NFT_UIDS, 0, TYPE_UID, 4, 2 * APPTAP_SCOPE_UIDS_MAX);
+	add_set(n, APPTAP_NFT_OURS, NFT_SET_TIMEOUT | NFT_SET_EVAL, TYPE_PORT, 2, 0);
 	apptap_nft_table_uids(n, scope);
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
 		add_chain(n, chains[i], -1, 0);
