@@ -1,14 +1,18 @@
 #!/usr/bin/python3
-"""bulk.py - a download by the app: how much of it is in the file, for how much CPU"""
+"""bulk.py - a download by the app: how much of it is in the file, for how much CPU
+
+Into a file on tmpfs, whose memory was used a moment ago; and on a disk, in whatever memory there is.
+"""
 import collections
 import os
 import struct
 import time
 
-from common import apptap, bench, MIB, ratio, ROUNDS, spread, start, table, tcpdump, together, truth, \
-    warm
+from common import apptap, bench, MIB, on_tmpfs, ratio, ROUNDS, spread, start, table, tcpdump, together, \
+    truth, warm
 
 SIZE = int(float(os.environ.get("BENCH_GB", "2")) * 1e9)
+DISK = os.environ.get("BENCH_DISK", "/var/tmp")
 
 
 def payload_bytes(path):
@@ -32,7 +36,8 @@ def payload_bytes(path):
 
 def download(lab, make):
     """(share recorded, CPU seconds, Gbit/s of the download)."""
-    warm(lab, SIZE * 3 // 2)
+    if on_tmpfs(lab):
+        warm(lab, SIZE * 3 // 2)
     app = start(lab, "bulk_down", truth.APP_UID, f"size={SIZE}", "count=1")
     capture = make(lab).wait_ready() if make else None
     before = capture.cpu_seconds() if capture else 0
@@ -48,7 +53,8 @@ def download(lab, make):
 
 def floor(lab):
     """CPU seconds a GB of a program that does nothing but write such a file, a MiB at a time."""
-    warm(lab, SIZE)
+    if on_tmpfs(lab):
+        warm(lab, SIZE)
     chunk, path = bytes(MIB), lab.file("floor")
     with open(path, "wb", buffering=0) as f:
         before = time.process_time()
@@ -59,7 +65,9 @@ def floor(lab):
     return cpu / (SIZE / 1e9)
 
 
-def main():
+def compare(folder):
+    if folder:
+        os.environ["APPTAP_LAB_FOLDER"] = folder
     modes = {
         "no capture": None,
         "tcpdump -i any -w": tcpdump,
@@ -83,6 +91,11 @@ def main():
                 for name, make in modes.items()]
         rows.append(("writing alone", "-", spread(floors, "{:.2f}"), ratio(floors, peer), "-"))
         table(("", "% recorded", "CPU s/GB recorded", "of tcpdump", "Gbit/s"), rows)
+
+
+def main():
+    for folder in (None, DISK):
+        compare(folder)
 
 
 main()

@@ -30,6 +30,10 @@ def build_programs():
                             *(os.path.join(E2E, n) for n in names)], check=True)
 
 
+def on_tmpfs(lab):
+    return lab.folder.startswith("/dev/shm")
+
+
 @contextlib.contextmanager
 def bench(title, rounds=ROUNDS):
     """The lab, or an end with the reason; afterwards nothing is left."""
@@ -40,7 +44,7 @@ def bench(title, rounds=ROUNDS):
     if reason:
         sys.exit(f"{title}: {reason}")
     with lab_module.Lab() as lab:
-        where = "tmpfs" if lab.folder.startswith("/dev/shm") else "disk"
+        where = "tmpfs" if on_tmpfs(lab) else "disk"
         print(f"{title}; {rounds} round{'s, median (spread)' if rounds > 1 else ''}; "
               f"{os.cpu_count()} CPUs, Linux {os.uname().release}; captures go to files on {where}")
         yield lab

@@ -11,6 +11,7 @@
 #include <sys/uio.h>
 #include <sys/utsname.h>
 
+#include "file/direct.h"
 #include "file/pcap.h"
 #include "file/pcapng.h"
 #include "file/sll2.h"
@@ -85,6 +86,7 @@ struct apptap_sink {
 	struct whose whose[WHOSE]; /* the latest, by PID and UID */
 	uint64_t first_ns; /* when we opened, or an older packet's time */
 
+	struct apptap_direct *direct; /* owned; NULL: all goes through the page cache, or a pipe */
 	bool cuttable; /* a regular file: what is half written can be taken back */
 	bool append;
 	off_t start; /* where in the file our first byte is */
@@ -203,6 +205,25 @@ static void push_run(struct apptap_sink *s)
 	s->run = s->next;
 }
 
+/* Much at once goes past the page cache, where that is possible and quick. */
+static int write_queued(struct apptap_sink *s, uint64_t *written)
+{
+	uint64_t since_ns;
+	bool direct;
+	int r;
+
+	if (!s->direct || s->queued < APPTAP_DIRECT_MIN)
+		return write_vectors(s->fd, s->vectors, s->vector_count, written);
+	direct = apptap_direct_wants(s->direct, s->queued);
+	since_ns = apptap_clock_ns(CLOCK_MONOTONIC);
+	if (direct)
+		r = apptap_direct_write(s->direct, s->vectors, s->vector_count, written);
+	else
+		r = write_vectors(s->fd, s->vectors, s->vector_count, written);
+	apptap_direct_note(s->direct, direct, *written, since_ns);
+	return r;
+}
+
 int apptap_sink_flush(struct apptap_sink *s, struct apptap_error *err)
 {
 	uint64_t written;
@@ -211,7 +232,7 @@ int apptap_sink_flush(struct apptap_sink *s, struct apptap_error *err)
 	if (s->why.code)
 		return refuse(s, err);
 	push_run(s);
-	r = write_vectors(s->fd, s->vectors, s->vector_count, &written);
+	r = write_queued(s, &written);
 	if (r < 0)
 		return fail(s, -r, written, err);
 	s->records += s->record_count;
@@ -432,6 +453,7 @@ void apptap_sink_free(struct apptap_sink *s)
 {
 	if (!s)
 		return;
+	apptap_direct_close(s->direct);
 	free(s->stage);
 	free(s->interfaces);
 	free(s);
@@ -450,6 +472,8 @@ static int look_at_fd(struct apptap_sink *s, struct apptap_error *err)
 	s->append = flags & O_APPEND;
 	s->start = s->append ? st.st_size : lseek(s->fd, 0, SEEK_CUR);
 	s->cuttable = s->start >= 0;
+	if (s->cuttable && !s->append)
+		s->direct = apptap_direct_open(s->fd);
 	return 0;
 }
 

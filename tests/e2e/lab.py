@@ -379,7 +379,8 @@ class Lab:
 
     def _build(self):
         remove_leftovers()
-        base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+        base = os.environ.get("APPTAP_LAB_FOLDER", memory)
         self.folder = tempfile.mkdtemp(prefix=f"at-{os.getpid()}-", dir=base)
         for role in ("app", "srv"):
             name = f"at-{os.getpid()}-{self.nth}-{role}"

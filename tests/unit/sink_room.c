@@ -105,6 +105,12 @@ size_t make_reference(enum apptap_format format, uint32_t count, bool large)
 	return read_whole(fd, reference);
 }
 
+void check_reference(int fd, size_t len)
+{
+	assert_int_equal(read_whole(fd, got), len);
+	assert_memory_equal(got, reference, len);
+}
+
 void limit_size(rlim_t bytes)
 {
 	struct rlimit limit;

@@ -29,6 +29,9 @@ size_t read_whole(int fd, uint8_t *into);
 /* Keeps for check_cut the file as it would be without a limit, and returns its length. */
 size_t make_reference(enum apptap_format format, uint32_t count, bool large);
 
+/* The file is that one, of @len bytes. */
+void check_reference(int fd, size_t len);
+
 void limit_size(rlim_t bytes);
 
 /* After a failure with @code: the sink refuses, and the file is our reference's whole packets. */
