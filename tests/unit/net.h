@@ -16,6 +16,9 @@ void net_need_own(void);
 /* ip(8) with these arguments; the test fails when it does. */
 void net_ip(const char *args);
 /* va and vb, a veth pair, both here and up. */
+/* va and vb, joined; they carry packets. */
+void net_cable(void);
+
 void net_veth(void);
 
 /* All of these fail the test when they cannot do it. */

@@ -41,10 +41,7 @@ static int setup(void **state)
 		return -1;
 	if (geteuid() != 0)
 		return 0;
-	net_ip("link add va address 02:00:00:00:00:01 type veth"
-	       " peer name vb address 02:00:00:00:00:02");
-	net_ip("link set va up");
-	net_ip("link set vb up");
+	net_cable();
 	sender = socket(AF_PACKET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	witness = open_tap();
 	return sender < 0 || witness < 0 ? -1 : 0;
