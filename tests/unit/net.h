@@ -15,11 +15,8 @@ void net_need_own(void);
 
 /* ip(8) with these arguments; the test fails when it does. */
 void net_ip(const char *args);
-/* va and vb, a veth pair, both here and up. */
-/* va and vb, joined; they carry packets. */
-void net_cable(void);
-
-void net_veth(void);
+void net_cable(void); /* va and vb, a veth pair, both here; on return they carry packets */
+void net_veth(void); /* the same with addresses */
 
 /* All of these fail the test when they cannot do it. */
 int net_socket(uid_t uid, int type, const char *addr, uint16_t port); /* bound; TCP listens */
