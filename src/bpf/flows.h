@@ -6,6 +6,7 @@
 #ifndef APPTAP_BPF_FLOWS_H
 #define APPTAP_BPF_FLOWS_H
 
+#include "changed.h"
 #include "work.h"
 
 #define FLOWS_MAX 65536
@@ -61,20 +62,13 @@ struct {
 
 /* Local ports that flows of the app's had: all others need no look into the map. One byte each, for
  * CPUs that write at the same time; by skc_num, which for raw sockets is the protocol. */
-__u8 marked[65536] = {};
+__u8 marked[PORTS] = {};
 struct apptap_bpf_counts counts = {};
 
 /* Another CPU may have seen it later than we have looked at the clock. */
 static __always_inline int is_older(__u64 seen_ns, __s64 than_ns)
 {
 	return (__s64)(bpf_ktime_get_ns() - seen_ns) > than_ns;
-}
-
-/* Before 6.13 the verifier does not know that a port of which the bytes were turned has 16 bits. */
-static __always_inline __u32 port_index(__u32 port)
-{
-	barrier_var(port);
-	return port & 0xffff;
 }
 
 static __always_inline int is_marked(__u32 port)

@@ -9,6 +9,7 @@
 #define APPTAP_BPF_GLANCE_H
 
 #include "flows.h"
+#include "lately.h"
 
 #define LOOPBACK_IFINDEX 1 /* in every network namespace */
 #define V4_PLAIN 0x45 /* version, and the length of a header without options */
@@ -48,6 +49,24 @@ static __always_inline int is_had_by_stranger(struct bpf_sock *sk, int is_tcp)
 	((is_tcp) ? bpf_skc_lookup_tcp(skb, tuple, size, BPF_F_CURRENT_NETNS, 0) \
 		  : bpf_sk_lookup_udp(skb, tuple, size, BPF_F_CURRENT_NETNS, 0))
 
+static __always_inline int is_datagram_for_stranger(struct __sk_buff *skb, void *tuple, __u32 size,
+						    __u32 dport)
+{
+	struct answer *a = answer_of(tuple, size / 4);
+	__u32 epoch = settings.epoch;
+	__u64 jiffy;
+
+	if (!a)
+		return is_had_by_stranger(look_up(skb, 0, tuple, size), 0);
+	jiffy = bpf_jiffies64();
+	if (is_answered(a, skb, tuple, size / 4, jiffy, dport))
+		return 1;
+	if (!is_had_by_stranger(look_up(skb, 0, tuple, size), 0))
+		return 0;
+	answer(a, skb, tuple, size / 4, jiffy, epoch);
+	return 1;
+}
+
 static __always_inline int is_for_stranger(struct __sk_buff *skb)
 {
 	__u8 *p = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -65,7 +84,10 @@ static __always_inline int is_for_stranger(struct __sk_buff *skb)
 		t = (void *)(p + 12);
 		if ((!is_tcp && p[9] != PROTO_UDP) || is_marked(bpf_ntohs(t->ipv4.dport)))
 			return 0;
-		return is_had_by_stranger(look_up(skb, is_tcp, t, sizeof(t->ipv4)), is_tcp);
+		if (!is_tcp)
+			return is_datagram_for_stranger(skb, t, sizeof(t->ipv4),
+							bpf_ntohs(t->ipv4.dport));
+		return is_had_by_stranger(look_up(skb, 1, t, sizeof(t->ipv4)), 1);
 	}
 	if (skb->protocol != bpf_htons(ETH_P_IPV6) || p + 44 > end || p[0] >> 4 != 6)
 		return 0;
@@ -73,7 +95,9 @@ static __always_inline int is_for_stranger(struct __sk_buff *skb)
 	t = (void *)(p + 8);
 	if ((!is_tcp && p[6] != PROTO_UDP) || is_marked(bpf_ntohs(t->ipv6.dport)))
 		return 0;
-	return is_had_by_stranger(look_up(skb, is_tcp, t, sizeof(t->ipv6)), is_tcp);
+	if (!is_tcp)
+		return is_datagram_for_stranger(skb, t, sizeof(t->ipv6), bpf_ntohs(t->ipv6.dport));
+	return is_had_by_stranger(look_up(skb, 1, t, sizeof(t->ipv6)), 1);
 }
 
 #endif

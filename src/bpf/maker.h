@@ -8,6 +8,7 @@
 #include "kernel.h"
 
 #define PROTO_TCP 6
+#define PROTO_UDP 17
 #define STATE_NEW_SYN_RECV 12
 #define SETTLING_NS 20000000ULL
 

@@ -18,7 +18,6 @@
 #define AF_INET6 10
 #define PROTO_HOPOPTS 0
 #define PROTO_ICMP 1
-#define PROTO_UDP 17
 #define PROTO_ROUTING 43
 #define PROTO_FRAGMENT 44
 #define PROTO_AH 51

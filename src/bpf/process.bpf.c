@@ -9,7 +9,10 @@
  * accepts one and asks for the peer's address makes it his. A fork is told before the child runs:
  * so a child is known before its first socket, and a number that passes to somebody else's process
  * is taken out before that runs. What was there before us is visited once.
+ *
+ * The same hooks tell which ports' sockets change, for the capture's own lookups (lately.h).
  */
+#include "changed.h"
 #include "maker.h"
 
 #define AF_INET 2
@@ -77,6 +80,49 @@ SEC("cgroup/getpeername6")
 int accepted6(struct bpf_sock_addr *ctx)
 {
 	return accept_by_current(ctx);
+}
+
+/* ---- ports ---- */
+
+static __always_inline void note_change(__u32 port)
+{
+	__u16 *jiffy = change_of(port);
+
+	if (jiffy)
+		*jiffy = (__u16)bpf_jiffies64();
+}
+
+/* About to be bound. A port that the kernel will choose is one that nobody has: any more. */
+static __always_inline int bind_by_current(struct bpf_sock_addr *ctx)
+{
+	if (ctx->protocol == PROTO_UDP)
+		note_change(bpf_ntohs((__u16)ctx->user_port));
+	return 1;
+}
+
+SEC("cgroup/bind4")
+int bound4(struct bpf_sock_addr *ctx)
+{
+	return bind_by_current(ctx);
+}
+
+SEC("cgroup/bind6")
+int bound6(struct bpf_sock_addr *ctx)
+{
+	return bind_by_current(ctx);
+}
+
+/* About to be closed: another socket may get what came for it. */
+SEC("cgroup/sock_release")
+int closed(struct bpf_sock *sk)
+{
+	__u16 port = 0;
+
+	if (sk->protocol != PROTO_UDP)
+		return 1;
+	peek(&port, as_number(sk), layout.sock_num);
+	note_change(port);
+	return 1;
 }
 
 /* ---- processes ---- */

@@ -114,6 +114,9 @@ struct apptap_bpf_settings {
 	__u32 asleep; /* the reader wants to be woken by the next record */
 	__u32 deaf; /* nothing more is wanted */
 	__u32 wake_bytes; /* that many unread wake it in any case */
+	__u32 epoch; /* the scope's: another one after each change; 0: nobody is told of sockets
+		      * that change (changed.h)
+		      */
 	__u64 net; /* the network namespace that is captured; 0: the first socket's of the scope */
 	__u32 uids[APPTAP_BPF_UIDS_MAX];
 	__u64 cgroups[APPTAP_BPF_CGROUPS_MAX];

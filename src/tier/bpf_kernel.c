@@ -178,7 +178,8 @@ static int open_process(struct apptap_bpf_kernel *k, const struct apptap_bpf_fac
 	int r = !k->wanted.makers
 			? 0
 			: apptap_bpf_process_open(&k->process, facts, &k->wanted,
-						  bpf_map__fd(k->skel->maps.makers), &why);
+						  bpf_map__fd(k->skel->maps.makers),
+						  bpf_map__fd(k->skel->maps.changed), &why);
 
 	if (r == 0 || !k->wanted.processes)
 		return 0;
@@ -359,6 +360,8 @@ void apptap_bpf_kernel_scope(struct apptap_bpf_kernel *k, const struct apptap_sc
 		s->cgroups[i] = scope->cgroups[i].id;
 	__atomic_store_n(&s->uid_count, (uint32_t)scope->uid_count, __ATOMIC_RELEASE);
 	__atomic_store_n(&s->cgroup_count, (uint32_t)scope->cgroup_count, __ATOMIC_RELEASE);
+	if (k->process && apptap_bpf_process_tells_ports(k->process))
+		__atomic_add_fetch(&s->epoch, 1, __ATOMIC_RELEASE);
 }
 
 int apptap_bpf_kernel_attach(struct apptap_bpf_kernel *k, char *const *names, size_t count,

@@ -18,11 +18,12 @@
 #define ROUNDS 64 /* over all processes: each finds a generation at least */
 #define ROOT_CGROUP 1 /* its id */
 #define FIRST_PIDS 0xeffffffcU /* the inode of the machine's own PID namespace */
-#define LINKS 5
+#define LINKS 8
 
 struct apptap_bpf_process {
 	struct process_bpf *skel; /* owned */
 	bool follows; /* processes, beside knowing who makes sockets */
+	bool tells_ports;
 	int links[LINKS]; /* owned */
 	size_t link_count;
 };
@@ -33,6 +34,7 @@ void apptap_bpf_facts_find(struct apptap_bpf_facts *f, const struct apptap_btf *
 	if (apptap_btf_func(b, "bpf_sock_from_file") && /* 5.11 */
 	    apptap_btf_field(b, "socket", "sk") == APPTAP_BPF_SOCKET_SK * 8LL)
 		f->visit_file = apptap_btf_func(b, "bpf_iter_task_file");
+	f->release = apptap_btf_struct(b, "bpf_sk_lookup_kern") != 0; /* came with it */
 	f->mptcp = apptap_btf_func(b, "bpf_mptcp_sock_from_subflow") != 0; /* 5.19 */
 }
 
@@ -56,7 +58,7 @@ static int add_handler(const char *section, uint32_t function)
 }
 
 static int load(struct apptap_bpf_process *p, const struct apptap_bpf_facts *facts,
-		const struct apptap_bpf_wanted *wanted, int makers_fd)
+		const struct apptap_bpf_wanted *wanted, int makers_fd, int changed_fd)
 {
 	int r;
 
@@ -66,19 +68,22 @@ static int load(struct apptap_bpf_process *p, const struct apptap_bpf_facts *fac
 	p->skel->rodata->layout = facts->layout;
 	p->skel->rodata->wanted = *wanted;
 	bpf_program__set_autoload(p->skel->progs.visit_file, facts->visit_file != 0);
+	bpf_program__set_autoload(p->skel->progs.closed, facts->release);
 	bpf_program__set_autoload(p->skel->progs.visit_task, wanted->processes);
 	bpf_program__set_autoload(p->skel->progs.forked, wanted->processes);
 	bpf_program__set_autoload(p->skel->progs.ended, wanted->processes);
 	r = bpf_map__reuse_fd(p->skel->maps.makers, makers_fd);
+	if (r == 0)
+		r = bpf_map__reuse_fd(p->skel->maps.changed, changed_fd);
 	return r < 0 ? r : process_bpf__load(p->skel);
 }
 
 static int load_all(struct apptap_bpf_process *p, const struct apptap_bpf_facts *facts,
-		    const struct apptap_bpf_wanted *wanted, int makers_fd)
+		    const struct apptap_bpf_wanted *wanted, int makers_fd, int changed_fd)
 {
 	int task = add_handler("visit/task", facts->visit_task);
 	int file = add_handler("visit/task_file", facts->visit_file);
-	int r = task < 0 || file < 0 ? -EINVAL : load(p, facts, wanted, makers_fd);
+	int r = task < 0 || file < 0 ? -EINVAL : load(p, facts, wanted, makers_fd, changed_fd);
 
 	if (task >= 0)
 		libbpf_unregister_prog_handler(task);
@@ -107,12 +112,16 @@ static int attach_to(struct apptap_bpf_process *p, int cgroup_fd)
 		{ p->skel->progs.made, BPF_CGROUP_INET_SOCK_CREATE },
 		{ p->skel->progs.accepted4, BPF_CGROUP_INET4_GETPEERNAME },
 		{ p->skel->progs.accepted6, BPF_CGROUP_INET6_GETPEERNAME },
+		{ p->skel->progs.bound4, BPF_CGROUP_INET4_BIND },
+		{ p->skel->progs.bound6, BPF_CGROUP_INET6_BIND },
+		{ p->skel->progs.closed, BPF_CGROUP_INET_SOCK_RELEASE },
 	};
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(hooks); i++)
-		r = keep(p, bpf_link_create(bpf_program__fd(hooks[i].prog), cgroup_fd,
-					    hooks[i].type, NULL));
+		if (bpf_program__fd(hooks[i].prog) >= 0) /* what this kernel has no place for */
+			r = keep(p, bpf_link_create(bpf_program__fd(hooks[i].prog), cgroup_fd,
+						    hooks[i].type, NULL));
 	return r;
 }
 
@@ -134,6 +143,7 @@ static int attach_to_root(struct apptap_bpf_process *p, struct apptap_error *err
 		if (r < 0)
 			apptap_error_set(err, -r, "attaching programs to the root of cgroup2");
 	}
+	p->tells_ports = r == 0 && id == ROOT_CGROUP && bpf_program__fd(p->skel->progs.closed) >= 0;
 	apptap_cgroup_root_close(&root);
 	return r;
 }
@@ -164,7 +174,7 @@ static int check_numbers(struct apptap_error *err)
 }
 
 int apptap_bpf_process_open(struct apptap_bpf_process **out, const struct apptap_bpf_facts *facts,
-			    const struct apptap_bpf_wanted *wanted, int makers_fd,
+			    const struct apptap_bpf_wanted *wanted, int makers_fd, int changed_fd,
 			    struct apptap_error *err)
 {
 	struct apptap_bpf_process *p = calloc(1, sizeof(*p));
@@ -179,7 +189,7 @@ int apptap_bpf_process_open(struct apptap_bpf_process **out, const struct apptap
 	if (r == 0 && p->follows)
 		r = check_numbers(err);
 	if (r == 0) {
-		r = load_all(p, facts, wanted, makers_fd);
+		r = load_all(p, facts, wanted, makers_fd, changed_fd);
 		if (r < 0)
 			apptap_error_set(err, -r, "loading the programs that follow processes");
 	}
@@ -266,6 +276,11 @@ int apptap_bpf_process_follow(struct apptap_bpf_process *p, const struct apptap_
 	return r == 0 && bpf_program__fd(p->skel->progs.visit_file) >= 0
 		       ? walk(p->skel->progs.visit_file, err)
 		       : r;
+}
+
+bool apptap_bpf_process_tells_ports(const struct apptap_bpf_process *p)
+{
+	return p->tells_ports;
 }
 
 const struct apptap_bpf_process_counts *

@@ -16,7 +16,8 @@ import program
 import truth
 from test_exact import judge
 
-OURS = {"arrive", "leave", "made", "accepted4", "accepted6", "forked", "ended", "visit_task", "visit_file"}
+OURS = {"arrive", "leave", "made", "accepted4", "accepted6", "bound4", "bound6", "closed", "forked", "ended",
+        "visit_task", "visit_file"}
 pytestmark = [
     pytest.mark.usefixtures("need_apptap"),
     pytest.mark.skipif(not shutil.which("bpftool") and not os.path.exists("/usr/sbin/bpftool"),
@@ -46,7 +47,8 @@ def in_kernel():
     """The programs and maps that are ours, whichever process has them."""
     programs = [p for p in listed("prog") if p.get("name") in OURS]
     maps = {m for p in programs for m in p.get("map_ids", ())}
-    maps |= {m["id"] for m in listed("map") if m.get("name") in ("flows", "datagrams", "works", "makers", "family")}
+    maps |= {m["id"] for m in listed("map") if m.get("name") in ("flows", "datagrams", "works", "makers", "family",
+                                                                 "answers")}
     return {p["id"] for p in programs} | {-m for m in maps}
 
 
