@@ -118,15 +118,9 @@ static void link_gone(void *arg, const char *name)
 static void restore(struct bpf *s)
 {
 	struct apptap_error err = { 0 };
-	int r = apptap_bpf_kernel_restore(s->kernel, &err);
 
-	if (r < 0)
-		apptap_tier_warn(&s->cfg, "an interface is not captured any more: %.200s", err.msg);
-	else if (r > 0)
-		apptap_tier_warn(&s->cfg,
-				 "somebody has removed our filters from %s, or put theirs before "
-				 "them; ours are in place again, some packets may be missing",
-				 err.msg);
+	if (apptap_bpf_kernel_restore(s->kernel, &err) > 0)
+		apptap_tier_warn(&s->cfg, "%s", err.msg);
 }
 
 static int follow_links(struct bpf *s)
@@ -283,7 +277,7 @@ static int open_parts(struct bpf *s, const struct apptap_tier_config *cfg, struc
 		r = watch(s, apptap_links_fd(s->links), EPOLLIN, err);
 	if (r == 0)
 		r = watch(s, s->timer, EPOLLIN, err);
-	if (r == 0 && apptap_bpf_kernel_attach_fd(s->kernel) >= 0)
+	if (r == 0)
 		r = watch(s, apptap_bpf_kernel_attach_fd(s->kernel), EPOLLIN, err);
 	/* Last: from here on packets are captured. */
 	return r < 0 ? r

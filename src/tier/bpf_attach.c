@@ -3,26 +3,33 @@
  *
  * How it works. A link (tcx, Linux 6.6) is a descriptor of ours, so the kernel takes the program
  * from the interface when we end, however we end. We are the first in the row, and always let the
- * next have its say: whatever others drop or redirect has been seen before. Older kernels have
- * filters of tc instead, and more to do (clsact.c).
+ * next have its say: whatever others drop or redirect has been seen before. Who puts himself before
+ * us later is found once a second, and we go before him again. Older kernels have filters of tc
+ * instead, and more to do (clsact.c).
  */
 #include "tier/bpf_attach.h"
 
 #include <errno.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <stdio.h>
+#include <sys/timerfd.h>
 
-#include "tier/bpf_link.h"
+#include "tier/bpf_row.h"
 #include "tier/clsact.h"
 #include "tier/devices.h"
 #include "tier/links.h"
 
 #define INTERFACES_MAX 4096
 #define AHEAD_MAX 256 /* places; where there are more, the others are attached to one by one */
+#define LOOK_S 1
+#define LOOKS_A_TURN 64 /* interfaces */
+#define MOVES_MAX 5 /* then whoever wants to be the first more than we do, is */
 
 struct attached {
 	int32_t ifindex;
 	int in, out; /* owned: links; -1: none */
+	struct apptap_bpf_row in_row, out_row;
 	bool there;
 };
 
@@ -32,8 +39,12 @@ struct apptap_bpf_attach {
 	struct apptap_devices *devices; /* owned, like all below */
 	struct apptap_bpf_ahead *ahead; /* NULL: no links are being made */
 	struct apptap_clsact *clsact; /* NULL: this kernel has links */
+	int nothing[2]; /* programs that do nothing */
+	int held[4]; /* names of all programs: other captures know them by these */
+	int timer; /* of looks at who is the first */
 	struct attached *attached;
 	size_t count;
+	size_t next; /* to be looked at */
 	bool no_links;
 };
 
@@ -69,7 +80,17 @@ static void start_ahead(struct apptap_bpf_attach *a, char *const *names, size_t 
 	}
 	if (links)
 		if_freenameindex(links);
-	a->ahead = apptap_bpf_ahead_start(places, n);
+	a->ahead = apptap_bpf_ahead_start(places, n, a->nothing[0]);
+}
+
+static int open_timer(struct apptap_bpf_attach *a, struct apptap_error *err)
+{
+	const struct itimerspec t = { { LOOK_S, 0 }, { LOOK_S, 0 } };
+
+	a->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (a->timer < 0 || timerfd_settime(a->timer, 0, &t, NULL) < 0)
+		return apptap_error_set(err, errno, "making a timer");
+	return 0;
 }
 
 int apptap_bpf_attach_open(struct apptap_bpf_attach **out, char *const *names, size_t count,
@@ -82,13 +103,24 @@ int apptap_bpf_attach_open(struct apptap_bpf_attach **out, char *const *names, s
 	if (!a)
 		return apptap_error_set(err, ENOMEM, "allocating the list of interfaces");
 	a->no_links = only && strcmp(only, "clsact") == 0;
+	a->timer = -1;
+	for (size_t i = 0; i < ARRAY_SIZE(a->held); i++)
+		a->held[i] = -1;
+	a->nothing[0] = a->nothing[1] = -1;
 	r = apptap_devices_open(&a->devices, err);
+	if (r == 0)
+		r = open_timer(a, err);
 	if (r < 0) {
 		apptap_bpf_attach_close(a);
 		return r;
 	}
-	if (!a->no_links)
+	if (!a->no_links) {
+		for (size_t i = 0; i < ARRAY_SIZE(a->nothing); i++) {
+			a->nothing[i] = apptap_bpf_link_nothing();
+			a->held[i] = apptap_bpf_row_name(a->nothing[i]);
+		}
 		start_ahead(a, names, count);
+	}
 	*out = a;
 	return 0;
 }
@@ -99,6 +131,8 @@ int apptap_bpf_attach_programs(struct apptap_bpf_attach *a, int in, int out,
 	a->in = in;
 	a->out = out;
 	a->settings = settings;
+	a->held[2] = apptap_bpf_row_name(in);
+	a->held[3] = apptap_bpf_row_name(out);
 	return a->no_links ? apptap_clsact_open(&a->clsact, in, out, err) : 0;
 }
 
@@ -121,6 +155,14 @@ void apptap_bpf_attach_close(struct apptap_bpf_attach *a)
 		let_go(a, &a->attached[i]);
 	apptap_bpf_ahead_end(a->ahead);
 	apptap_clsact_close(a->clsact);
+	for (size_t i = 0; i < ARRAY_SIZE(a->held); i++)
+		if (a->held[i] >= 0)
+			close(a->held[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(a->nothing); i++)
+		if (a->nothing[i] >= 0)
+			close(a->nothing[i]);
+	if (a->timer >= 0)
+		close(a->timer);
 	free(a->attached);
 	apptap_devices_close(a->devices);
 	free(a);
@@ -193,7 +235,7 @@ static struct attached *find(struct apptap_bpf_attach *a, int32_t ifindex)
 static int add(struct apptap_bpf_attach *a, const struct if_nameindex *link,
 	       struct apptap_error *err)
 {
-	struct attached *grown, new = { (int32_t)link->if_index, -1, -1, true };
+	struct attached *grown, new = { (int32_t)link->if_index, -1, -1, { 0 }, { 0 }, true };
 	int r;
 
 	if (a->count == INTERFACES_MAX)
@@ -243,26 +285,106 @@ int apptap_bpf_attach_follow(struct apptap_bpf_attach *a, char *const *names, si
 
 int apptap_bpf_attach_fd(const struct apptap_bpf_attach *a)
 {
-	return a->clsact ? apptap_clsact_fd(a->clsact) : -1;
+	return a->clsact ? apptap_clsact_fd(a->clsact) : a->timer;
+}
+
+/* ---- what others do ---- */
+
+/* What is to be said of interfaces, and their names. */
+struct news {
+	char restored[IF_NAMESIZE * 4], lost[IF_NAMESIZE * 4];
+	struct apptap_error why; /* of the last that is lost */
+};
+
+static void name_it(char *names, size_t size, int32_t ifindex)
+{
+	char name[IF_NAMESIZE];
+	size_t used = strlen(names);
+
+	if (if_indextoname((uint32_t)ifindex, name)) /* else it is gone, and all is well */
+		snprintf(names + used, size - used, "%s%s", used ? ", " : "", name);
+}
+
+static int move(struct apptap_bpf_attach *a, const struct apptap_bpf_place *place, int *link,
+		struct apptap_bpf_row *row, struct apptap_error *err)
+{
+	int program = place->side == APPTAP_BPF_EGRESS ? a->out : a->in, r;
+
+	if (row->moves == MOVES_MAX)
+		return apptap_error_say(err, EBUSY, "somebody always puts a program before ours");
+	r = apptap_bpf_link_move(link, program, a->nothing, place);
+	row->moves++;
+	return r < 0 ? apptap_error_set(err, -r, "making a link again") : 0;
+}
+
+/* Return: 1 ours is the first again, 0 it was, -1 it is not. */
+static int look_at(struct apptap_bpf_attach *a, struct attached *one, enum apptap_bpf_side side,
+		   struct apptap_error *err)
+{
+	const struct apptap_bpf_place place = { one->ifindex, side };
+	int *link = side == APPTAP_BPF_EGRESS ? &one->out : &one->in;
+	struct apptap_bpf_row *row = side == APPTAP_BPF_EGRESS ? &one->out_row : &one->in_row;
+
+	if (*link < 0 || row->moves > MOVES_MAX || apptap_bpf_row_is_first(row, &place, *link) != 0)
+		return 0;
+	if (move(a, &place, link, row, err) == 0)
+		return 1;
+	row->moves = MOVES_MAX + 1; /* said once */
+	return -1;
+}
+
+static void look_at_links(struct apptap_bpf_attach *a, struct news *news)
+{
+	uint64_t ticks;
+
+	if (read(a->timer, &ticks, sizeof(ticks)) != sizeof(ticks))
+		return;
+	for (size_t i = 0; i < MIN(a->count, (size_t)LOOKS_A_TURN); i++) {
+		struct attached *one = &a->attached[a->next++ % a->count];
+
+		int out = look_at(a, one, APPTAP_BPF_EGRESS, &news->why);
+		int in = look_at(a, one, APPTAP_BPF_INGRESS, &news->why);
+
+		if (out < 0 || in < 0)
+			name_it(news->lost, sizeof(news->lost), one->ifindex);
+		else if (out || in)
+			name_it(news->restored, sizeof(news->restored), one->ifindex);
+	}
+}
+
+static void look_at_filters(struct apptap_bpf_attach *a, struct news *news)
+{
+	if (!apptap_clsact_is_disturbed(a->clsact))
+		return;
+	for (size_t i = 0; i < a->count; i++) {
+		int32_t ifindex = a->attached[i].ifindex;
+		struct apptap_error err = { 0 };
+		int r = apptap_clsact_ensure(a->clsact, ifindex, has_both(ifindex), &err);
+
+		if (r == 0 || r == -ENODEV)
+			continue;
+		if (r < 0)
+			news->why = err;
+		name_it(r < 0 ? news->lost : news->restored, sizeof(news->lost), ifindex);
+	}
 }
 
 int apptap_bpf_attach_restore(struct apptap_bpf_attach *a, struct apptap_error *err)
 {
-	char name[IF_NAMESIZE];
-	int restored = 0;
+	struct news news = { 0 };
 
-	if (!a->clsact || !apptap_clsact_is_disturbed(a->clsact))
-		return 0;
-	for (size_t i = 0; i < a->count; i++) {
-		int32_t ifindex = a->attached[i].ifindex;
-		int r = apptap_clsact_ensure(a->clsact, ifindex, has_both(ifindex), err);
-
-		if (r == 0 || r == -ENODEV || !if_indextoname((uint32_t)ifindex, name))
-			continue; /* not even the interface is there: nothing to restore */
-		if (r < 0)
-			return apptap_error_wrap(err, r, "attaching to %s again", name);
-		apptap_error_say(err, ESTALE, "%s", name);
-		restored++;
-	}
-	return restored;
+	if (a->clsact)
+		look_at_filters(a, &news);
+	else
+		look_at_links(a, &news);
+	if (news.lost[0])
+		apptap_error_say(err, ESTALE, "packets of %s may be missing from now on: %.120s",
+				 news.lost, news.why.msg);
+	else if (news.restored[0])
+		apptap_error_say(err, ESTALE,
+				 "somebody has removed our filters from %s, or put theirs before "
+				 "them; ours are the first again, what passed meanwhile may be "
+				 "missing",
+				 news.restored);
+	return news.lost[0] || news.restored[0];
 }

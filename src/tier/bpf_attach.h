@@ -19,10 +19,11 @@ void apptap_bpf_attach_close(struct apptap_bpf_attach *a); /* NULL is fine */
 int apptap_bpf_attach_follow(struct apptap_bpf_attach *a, char *const *names, size_t count,
 			     struct apptap_error *err);
 
-/* Readable when somebody may have changed what is attached; -1: nobody else can. */
+/* Readable when somebody may have changed what is attached. */
 int apptap_bpf_attach_fd(const struct apptap_bpf_attach *a);
 
-/* Puts back what others have removed. Return: at how many interfaces, @err names one; -errno. */
+/* Puts back what others have removed, and in front of what others have put there. Return: 1 @err
+ * says what a user should know of it, 0 there is nothing. */
 int apptap_bpf_attach_restore(struct apptap_bpf_attach *a, struct apptap_error *err);
 
 #endif

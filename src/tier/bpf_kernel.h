@@ -33,10 +33,11 @@ struct apptap_bpf_ring *apptap_bpf_kernel_ring(const struct apptap_bpf_kernel *k
 int apptap_bpf_kernel_attach(struct apptap_bpf_kernel *k, char *const *names, size_t count,
 			     struct apptap_error *err);
 
-/* Readable when somebody may have changed what is attached; -1: nobody else can. */
+/* Readable when somebody may have changed what is attached. */
 int apptap_bpf_kernel_attach_fd(const struct apptap_bpf_kernel *k);
 
-/* Puts back what others have removed. Return: how many, @err names one; -errno. */
+/* Puts back what others have removed, and in front of what others have put there. Return: 1 @err
+ * says what a user should know of it, 0 there is nothing. */
 int apptap_bpf_kernel_restore(struct apptap_bpf_kernel *k, struct apptap_error *err);
 
 #endif

@@ -25,6 +25,7 @@ struct made {
 
 struct apptap_bpf_ahead {
 	pthread_t thread;
+	int nothing; /* borrowed: a program */
 	size_t count;
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t changed;
@@ -33,17 +34,39 @@ struct apptap_bpf_ahead {
 	struct made made[];
 };
 
+int apptap_bpf_link_type(enum apptap_bpf_side side)
+{
+	return side == APPTAP_BPF_EGRESS ? BPF_TCX_EGRESS_ : BPF_TCX_INGRESS_;
+}
+
 int apptap_bpf_link(int program, const struct apptap_bpf_place *place)
 {
 	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = BPF_F_BEFORE_);
 
-	return bpf_link_create(
-		program, place->ifindex,
-		place->side == APPTAP_BPF_EGRESS ? BPF_TCX_EGRESS_ : BPF_TCX_INGRESS_, &opts);
+	return bpf_link_create(program, place->ifindex,
+			       (enum bpf_attach_type)apptap_bpf_link_type(place->side), &opts);
 }
 
-/* Lets the next in the row have its say, and that is all. */
-static int load_nothing(void)
+int apptap_bpf_link_move(int *link, int program, const int nothing[2],
+			 const struct apptap_bpf_place *place)
+{
+	auto_close int fresh = apptap_bpf_link(nothing[0], place);
+	int r;
+
+	if (fresh < 0)
+		return fresh;
+	bpf_link_update(*link, nothing[1], NULL); /* unless somebody has detached it */
+	r = bpf_link_update(fresh, program, NULL);
+	if (r < 0) {
+		bpf_link_update(*link, program, NULL);
+		return r;
+	}
+	close(*link);
+	*link = apptap_steal_fd(&fresh);
+	return 0;
+}
+
+int apptap_bpf_link_nothing(void)
 {
 	static const struct bpf_insn nothing[] = {
 		{ .code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = -1 },
@@ -72,11 +95,10 @@ static bool report(struct apptap_bpf_ahead *a, struct made *made, int fd, bool o
 static void *make_all(void *arg)
 {
 	struct apptap_bpf_ahead *a = arg;
-	auto_close int program = load_nothing();
-	bool more = program >= 0;
+	bool more = a->nothing >= 0;
 
 	for (size_t i = 0; more && i < a->count; i++) {
-		int fd = apptap_bpf_link(program, &a->made[i].place);
+		int fd = apptap_bpf_link(a->nothing, &a->made[i].place);
 
 		more = fd >= 0 && report(a, &a->made[i], fd, false);
 	}
@@ -84,7 +106,8 @@ static void *make_all(void *arg)
 	return NULL;
 }
 
-struct apptap_bpf_ahead *apptap_bpf_ahead_start(const struct apptap_bpf_place *places, size_t count)
+struct apptap_bpf_ahead *apptap_bpf_ahead_start(const struct apptap_bpf_place *places, size_t count,
+						int nothing)
 {
 	struct apptap_bpf_ahead *a = calloc(1, sizeof(*a) + count * sizeof(a->made[0]));
 
@@ -93,6 +116,7 @@ struct apptap_bpf_ahead *apptap_bpf_ahead_start(const struct apptap_bpf_place *p
 	for (size_t i = 0; i < count; i++)
 		a->made[i] = (struct made){ places[i], -1 };
 	a->count = count;
+	a->nothing = nothing;
 	pthread_mutex_init(&a->lock, NULL);
 	pthread_cond_init(&a->changed, NULL);
 	if (pthread_create(&a->thread, NULL, make_all, a) == 0)

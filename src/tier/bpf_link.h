@@ -12,14 +12,28 @@ struct apptap_bpf_place {
 	enum apptap_bpf_side side;
 };
 
+/* The kernel's number of that kind of place: enum bpf_attach_type. */
+int apptap_bpf_link_type(enum apptap_bpf_side side);
+
 /* First in the row. Return: a descriptor, -errno. */
 int apptap_bpf_link(int program, const struct apptap_bpf_place *place);
 
+/* A program that lets the next in the row have its say, and that is all. Return: as above. */
+int apptap_bpf_link_nothing(void);
+
+/*
+ * Makes *@link, of @program, the first again. No packet meets it twice: for some microseconds none
+ * does. @nothing: two programs that do nothing, for a row takes none twice.
+ */
+int apptap_bpf_link_move(int *link, int program, const int nothing[2],
+			 const struct apptap_bpf_place *place);
+
 struct apptap_bpf_ahead;
 
-/* Begins to make links at @places, which it copies. NULL: it cannot; nothing is lost but time. */
-struct apptap_bpf_ahead *apptap_bpf_ahead_start(const struct apptap_bpf_place *places,
-						size_t count);
+/* Begins to make links of @nothing at @places, which it copies; the program is borrowed. NULL: it
+ * cannot; nothing is lost but time. */
+struct apptap_bpf_ahead *apptap_bpf_ahead_start(const struct apptap_bpf_place *places, size_t count,
+						int nothing);
 
 /* The one at @place, from now on with @program; waits while it is still to come. Return: the
  * caller's descriptor, -1: there is none. */

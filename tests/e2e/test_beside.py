@@ -112,3 +112,97 @@ def test_programs_of_others(lab, elsewhere, place, verdicts, got, on):
     assert tool.stop() == 0, tool.talk
     assert recorded(lab, tool) == on
     assert gone_but(before)
+
+
+NUMBERS = """
+import os, socket, struct, sys, time
+os.setuid(%d)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("10.77.0.1", %d))
+print("bound", flush=True)
+end = float(sys.stdin.readline())
+number = 0
+while time.monotonic() < end:
+    s.sendto(struct.pack("!Q", number), ("10.77.0.2", 7001))
+    number += 1
+    time.sleep(0.00002)
+print(number, flush=True)
+""" % (truth.APP_UID, PORTS[truth.APP_UID])
+# Again and again, at the way out only.
+INSISTS = """
+import os, sys, time
+sys.path.insert(0, sys.argv[1])
+import socket, tcx
+link = tcx.attach(tcx.nothing(), socket.if_nametoindex("veth0"), tcx.EGRESS)
+print("ready", flush=True)
+while True:
+    time.sleep(0.4)
+    before, link = link, tcx.attach(tcx.nothing(), socket.if_nametoindex("veth0"), tcx.EGRESS)
+    os.close(before)
+"""
+
+
+def warned(tool, words, seconds=10):
+    """Until the capture has said so."""
+    end = time.monotonic() + seconds
+    while not any(words in line for line in tool.talk):
+        assert time.monotonic() < end, tool.talk
+        time.sleep(0.01)
+
+
+def test_somebody_steps_in_front(lab):
+    """Found within a second, and said: what he drops from then on is there again."""
+    before = in_kernel()
+    tool = lab.apptap(tier="bpf").wait_ready()
+    theirs = Stranger(lab, "first", "shot", "next")
+    warned(tool, "put theirs before them; ours are the first again")
+    start = theirs.counts()
+    assert talk(lab, 0) == [0, 0]
+    assert settles(theirs.counts, (start[0] + 2 * COUNT, start[1] + 2 * COUNT))
+    assert tool.stop() == 0, tool.talk
+    assert recorded(lab, tool) == {("veth0", "out"): COUNT, ("veth0", "in"): COUNT}
+    assert [w for w in tool.json()["warnings"] if "veth0" in w and "before them" in w]
+    assert gone_but(before)
+
+
+def test_nothing_twice_meanwhile(lab):
+    """While ours goes to the front packets pass: next to none is missing, and none is there twice."""
+    tool = lab.apptap(tier="bpf").wait_ready()
+    program = lab.program("app", sys.executable, "-c", NUMBERS)
+    assert program.line() == "bound"
+    program.say(str(time.monotonic() + 2.5))
+    for _ in range(2):
+        Stranger(lab, "first", "next")
+        time.sleep(1.1)	# until the next look has been
+    sent = int(program.line())
+    assert tool.stop() == 0, tool.talk
+    found = collections.Counter(
+        pkt[-8:] for _, pkt in truth.packets(truth.to_pcap(tool.path, lab.file("ours.pcap")))
+        if pkt and truth.ports(pkt) == (PORTS[truth.APP_UID], 7001))
+    assert sum("ours are the first again" in w for w in tool.json()["warnings"]) == 2
+    assert sent > 5000 and max(found.values()) == 1
+    assert sent - len(found) <= 20, (sent, len(found))
+
+
+def test_captures_do_not_fight(lab):
+    """Each wants to be the first; the others of ours before it are no news."""
+    both = [lab.apptap(tier="bpf", name=f"{n}.pcapng").wait_ready() for n in range(2)]
+    Stranger(lab, "last", "next")	# so that there is something to look at
+    time.sleep(2.2)
+    assert talk(lab, COUNT) == [COUNT, COUNT]
+    for tool in both:
+        assert tool.stop() == 0
+        assert tool.json()["warnings"] == []
+        assert recorded(lab, tool) == {("veth0", "out"): COUNT, ("veth0", "in"): COUNT}
+
+
+def test_somebody_insists(lab):
+    """Five times; then he has it, and it is said what that means."""
+    tool = lab.apptap(tier="bpf").wait_ready()
+    assert lab.program("app", sys.executable, "-c", INSISTS, os.path.dirname(TCX)).line() == "ready"
+    warned(tool, "always puts a program before ours", 20)
+    assert talk(lab, COUNT) == [COUNT, COUNT]
+    assert tool.stop() == 0
+    warnings = tool.json()["warnings"]
+    assert sum("ours are the first again" in w for w in warnings) == 5 and len(warnings) == 6, warnings
+    assert recorded(lab, tool) == {("veth0", "out"): COUNT, ("veth0", "in"): COUNT}
