@@ -261,7 +261,7 @@ __noinline int judge_arrival(struct __sk_buff *skb, int local)
 	return w->owner.sight == SIGHT_NONE || group ? kind_of_unknown(w, group) : 0;
 }
 
-SEC("tc")
+SEC("apart") /* of tc, like the other: src/tier/bpf_apart.c */
 int arrive(struct __sk_buff *skb)
 {
 	__u32 type = skb->pkt_type;

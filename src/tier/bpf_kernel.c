@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "tier/bpf_apart.h"
 #include "tier/bpf_attach.h"
 #include "tier/bpf_process.h"
 #include "tier/btf.h"
@@ -21,6 +22,7 @@
 
 struct apptap_bpf_kernel {
 	struct capture_bpf *skel; /* owned */
+	int arrive; /* owned: the program */
 	struct apptap_bpf_ring *ring; /* owned */
 	struct apptap_bpf_attach *attach; /* owned */
 	struct apptap_bpf_process *process; /* owned; NULL: makers are not known */
@@ -188,20 +190,12 @@ static int open_process(struct apptap_bpf_kernel *k, const struct apptap_bpf_fac
 	return r;
 }
 
-/* @direct: with the kernel's function for that. */
-static int load_with(struct apptap_bpf_kernel *k, const struct apptap_bpf_facts *facts, bool direct,
+static int load_both(struct apptap_bpf_kernel *k, const struct apptap_bpf_facts *facts, bool direct,
 		     int ring)
 {
-	auto_free uint8_t *bytes = put_cast(facts->cast);
 	struct apptap_bpf_layout *layout;
-	int r;
+	int r = bpf_object__open_skeleton(k->skel->skeleton, NULL);
 
-	k->skel = calloc(1, sizeof(*k->skel));
-	if (!bytes || !k->skel || capture_bpf__create_skeleton(k->skel) < 0)
-		return -ENOMEM;
-	if (direct)
-		k->skel->skeleton->data = bytes;
-	r = bpf_object__open_skeleton(k->skel->skeleton, NULL);
 	if (r < 0)
 		return r;
 	layout = &k->skel->rodata->layout;
@@ -211,6 +205,27 @@ static int load_with(struct apptap_bpf_kernel *k, const struct apptap_bpf_facts 
 	k->skel->rodata->wanted = k->wanted;
 	r = bpf_map__reuse_fd(k->skel->maps.ring, ring);
 	return r < 0 ? r : capture_bpf__load(k->skel);
+}
+
+/* @direct: with the kernel's function for that. */
+static int load_with(struct apptap_bpf_kernel *k, const struct apptap_bpf_facts *facts, bool direct,
+		     int ring)
+{
+	auto_free uint8_t *bytes = put_cast(facts->cast);
+	struct apptap_bpf_apart *apart;
+	int r;
+
+	k->skel = calloc(1, sizeof(*k->skel));
+	if (!bytes || !k->skel || capture_bpf__create_skeleton(k->skel) < 0)
+		return -ENOMEM;
+	if (direct)
+		k->skel->skeleton->data = bytes;
+	apart = apptap_bpf_apart_begin();
+	if (!apart)
+		return -ENOMEM;
+	r = load_both(k, facts, direct, ring);
+	k->arrive = apptap_bpf_apart_end(apart);
+	return r < 0 ? r : MIN(k->arrive, 0);
 }
 
 static int load(struct apptap_bpf_kernel *k, struct maker *m, struct apptap_error *err)
@@ -230,6 +245,8 @@ static int load(struct apptap_bpf_kernel *k, struct maker *m, struct apptap_erro
 	r = load_with(k, &facts, facts.cast != 0, m->fd);
 	/* Not all that know the function can call it: those without a JIT cannot. */
 	if (r < 0 && r != -EPERM && facts.cast) {
+		if (k->arrive >= 0)
+			close(k->arrive);
 		capture_bpf__destroy(k->skel);
 		k->skel = NULL;
 		said[0] = '\0';
@@ -286,13 +303,14 @@ int apptap_bpf_kernel_open(struct apptap_bpf_kernel **out, size_t ring_bytes,
 		return apptap_error_set(err, ENOMEM, "allocating the bpf tier");
 	said[0] = '\0';
 	libbpf_set_print(hear);
+	k->arrive = -1;
 	k->ring_bytes = ring_size(ring_bytes);
 	k->wanted = *wanted;
 	r = apptap_bpf_attach_open(&k->attach, names, count, err);
 	if (r == 0)
 		r = make_all(k, err);
 	if (r == 0)
-		r = apptap_bpf_attach_programs(k->attach, bpf_program__fd(k->skel->progs.arrive),
+		r = apptap_bpf_attach_programs(k->attach, k->arrive,
 					       bpf_program__fd(k->skel->progs.leave),
 					       &k->skel->bss->settings, err);
 	if (r < 0)
@@ -318,6 +336,8 @@ void apptap_bpf_kernel_close(struct apptap_bpf_kernel *k)
 	apptap_bpf_attach_close(k->attach);
 	apptap_bpf_ring_close(k->ring);
 	apptap_bpf_process_close(k->process);
+	if (k->arrive >= 0)
+		close(k->arrive);
 	capture_bpf__destroy(k->skel);
 	free(k);
 }
