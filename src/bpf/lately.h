@@ -4,9 +4,10 @@
  *
  * How it works. A lookup makes up most of what a stranger's datagram pays. So an answer stands for
  * the datagrams of exactly that flow that follow it in the same jiffy, fifteen at most. Whoever
- * binds a port or closes a socket of it is heard of before he has done it (process.bpf.c): for some
- * jiffies each datagram of the port is looked up, however long he is kept from going on. So an
- * answer is always younger than what it tells of. Where nobody would be heard of, there are none.
+ * binds a port or closes a socket of it is heard of before he has done it (process.bpf.c): then
+ * each datagram of the port is looked up for so many jiffies that he has, by their end. So no
+ * answer is older than the sockets that it tells of. Where nobody would be heard of, there are
+ * none.
  *
  * Each CPU has its own, so they are never half written.
  */

@@ -102,27 +102,46 @@ static int keep(struct apptap_bpf_process *p, int link)
 	return 0;
 }
 
+struct hook {
+	const struct bpf_program *prog;
+	enum bpf_attach_type type;
+};
+
 /* Other than a tc program's, the link of a cgroup's program lets those of others have their say. */
-static int attach_to(struct apptap_bpf_process *p, int cgroup_fd)
+static int attach_to(struct apptap_bpf_process *p, int cgroup_fd, const struct hook *hooks,
+		     size_t count)
 {
-	const struct {
-		const struct bpf_program *prog;
-		enum bpf_attach_type type;
-	} hooks[] = {
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < count; i++)
+		r = keep(p, bpf_link_create(bpf_program__fd(hooks[i].prog), cgroup_fd,
+					    hooks[i].type, NULL));
+	return r;
+}
+
+static int attach_makers(struct apptap_bpf_process *p, int cgroup_fd)
+{
+	const struct hook hooks[] = {
 		{ p->skel->progs.made, BPF_CGROUP_INET_SOCK_CREATE },
 		{ p->skel->progs.accepted4, BPF_CGROUP_INET4_GETPEERNAME },
 		{ p->skel->progs.accepted6, BPF_CGROUP_INET6_GETPEERNAME },
+	};
+
+	return attach_to(p, cgroup_fd, hooks, ARRAY_SIZE(hooks));
+}
+
+/* All of them or it tells nothing: somebody may have a place for himself alone. */
+static int attach_ports(struct apptap_bpf_process *p, int cgroup_fd)
+{
+	const struct hook hooks[] = {
 		{ p->skel->progs.bound4, BPF_CGROUP_INET4_BIND },
 		{ p->skel->progs.bound6, BPF_CGROUP_INET6_BIND },
 		{ p->skel->progs.closed, BPF_CGROUP_INET_SOCK_RELEASE },
 	};
-	int r = 0;
 
-	for (size_t i = 0; r == 0 && i < ARRAY_SIZE(hooks); i++)
-		if (bpf_program__fd(hooks[i].prog) >= 0) /* what this kernel has no place for */
-			r = keep(p, bpf_link_create(bpf_program__fd(hooks[i].prog), cgroup_fd,
-						    hooks[i].type, NULL));
-	return r;
+	if (bpf_program__fd(p->skel->progs.closed) < 0)
+		return -ENOTSUP;
+	return attach_to(p, cgroup_fd, hooks, ARRAY_SIZE(hooks));
 }
 
 static int attach_to_root(struct apptap_bpf_process *p, struct apptap_error *err)
@@ -139,11 +158,11 @@ static int attach_to_root(struct apptap_bpf_process *p, struct apptap_error *err
 				     "only a part of cgroup2 is here: not all sockets would be "
 				     "seen when they are made");
 	if (r == 0) {
-		r = attach_to(p, root.fd);
+		r = attach_makers(p, root.fd);
 		if (r < 0)
 			apptap_error_set(err, -r, "attaching programs to the root of cgroup2");
 	}
-	p->tells_ports = r == 0 && id == ROOT_CGROUP && bpf_program__fd(p->skel->progs.closed) >= 0;
+	p->tells_ports = r == 0 && id == ROOT_CGROUP && attach_ports(p, root.fd) == 0;
 	apptap_cgroup_root_close(&root);
 	return r;
 }
