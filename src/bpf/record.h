@@ -106,20 +106,24 @@ struct apptap_bpf_wanted {
 /* Where struct socket has its sk, which the verifier wants to know when it is compiled. */
 #define APPTAP_BPF_SOCKET_SK 24
 
-/* What the user half sets; in memory that both share. */
+/*
+ * What the user half sets; in memory that both share. A 32-bit user half puts 64-bit members where
+ * the kernel half does only if no padding is needed: those come first.
+ */
 struct apptap_bpf_settings {
+	__u64 net; /* the network namespace that is captured; 0: the first socket's of the scope */
+	__u64 cgroups[APPTAP_BPF_CGROUPS_MAX];
 	__u32 uid_count;
 	__u32 cgroup_count;
 	__u32 snaplen;
 	__u32 asleep; /* the reader wants to be woken by the next record */
 	__u32 deaf; /* nothing more is wanted */
 	__u32 wake_bytes; /* that many unread wake it in any case */
+	__u32 unused; /* the whole is a multiple of 8 */
 	__u32 epoch; /* the scope's: another one after each change; 0: nobody is told of sockets
 		      * that change (changed.h)
 		      */
-	__u64 net; /* the network namespace that is captured; 0: the first socket's of the scope */
 	__u32 uids[APPTAP_BPF_UIDS_MAX];
-	__u64 cgroups[APPTAP_BPF_CGROUPS_MAX];
 	/* By ifindex: 1 where all interfaces of that remainder begin with an Ethernet header. */
 	__u8 is_ether[APPTAP_BPF_SHAPES];
 	/* By IP protocol: 1 while none of its packets need be asked about (APPTAP_BPF_ASK). */
