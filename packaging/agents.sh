@@ -2,6 +2,7 @@
 # agents.sh - the program for other machines: static, one for each ABI; run by ./dev agents
 #
 #   packaging/agents.sh OUT [ABI..]     OUT/apptap-ABI for arm64-v8a armeabi-v7a x86_64 x86
+#   packaging/agents.sh OUT fetch       only what is unpacked beside the builds, for all ABIs
 #   packaging/agents.sh OUT test ABI    the unit tests of what differs between processors, and the
 #                                       library's ABI where words have 32 bits
 #
@@ -17,7 +18,7 @@ shift
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 
-meson_options='-Dstatic=true -Dbpf=enabled -Dbuildtype=minsize -Dtests=enabled'
+meson_options='-Dstatic=true -Dbpf=enabled -Dbuildtype=minsize -Ddebug=false -Dtests=enabled'
 
 # abi_of ABI: sets triple (of the compiler), debian (its name for the architecture), and what Meson
 # wants to know
@@ -48,7 +49,7 @@ fetch() {
 	[ -e "$1/done" ] && [ -z "$(find "$repo/packaging/agents.sh" -newer "$1/done")" ] && return 0
 	rm -rf "$1"
 	mkdir -p "$1/lists/partial" "$1/debs"
-	options="-oAPT::Architecture=$debian -oAPT::Architectures::=$debian
+	options="-oAcquire::Retries=3 -oAPT::Architecture=$debian -oAPT::Architectures::=$debian
 		-oDir::State::Lists=$1/lists -oDir::State::status=/dev/null -oDir::Cache::pkgcache=
 		-oDir::Cache::srcpkgcache= -oAPT::Sandbox::User=root"
 	apt-get $options -qq update || : # of several indices one may fail, and not be needed
@@ -82,7 +83,7 @@ cross_file() {
 	END
 }
 
-build() {
+configure() {
 	dir=$out/$1
 	abi_of "$1"
 	mkdir -p "$dir"
@@ -93,6 +94,11 @@ build() {
 		rm -rf "$dir/build"
 		meson setup "$dir/build" "$repo" --cross-file "$dir/cross.txt" $meson_options
 	fi
+}
+
+build() {
+	dir=$out/$1
+	abi_of "$1"
 	ninja -C "$dir/build" apptap
 	"$triple-strip" -o "$out/apptap-$1.new" "$dir/build/apptap"
 	mv "$out/apptap-$1.new" "$out/apptap-$1"
@@ -114,11 +120,31 @@ run_tests() {
 	meson test -C "$dir/build" --no-rebuild --print-errorlogs --timeout-multiplier 4 $tests
 }
 
-if [ "${1:-}" = test ]; then
+verb=build
+case ${1:-} in
+test)
 	run_tests "$2"
 	exit
-fi
+	;;
+fetch | configure)
+	verb=$1
+	shift
+	;;
+esac
 [ $# -gt 0 ] || set -- arm64-v8a armeabi-v7a x86_64 x86
-for abi; do
-	build "$abi"
-done
+case $verb in
+fetch) # what is there already is not had again
+	for abi; do
+		dir=$out/$abi
+		abi_of "$abi"
+		fetch "$dir/deps"
+	done
+	;;
+configure) configure "$1" ;;
+build) # Meson leaves the other CPUs idle, ninja does not
+	printf '%s\n' "$@" | xargs -n 1 -P "$(nproc)" "$0" "$out" configure
+	for abi; do
+		build "$abi"
+	done
+	;;
+esac

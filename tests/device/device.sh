@@ -224,8 +224,8 @@ s.bind(("127.0.0.1",int(sys.argv[1]))); s.listen(8); os.dup2(s.fileno(),9); os.e
 		--propagation private /bin/bash "$D/boot.sh" >"$D/log" 2>&1 </dev/null &
 	local up=$! c
 	echo $up >"$D/outer.pid"
-	for _ in $(seq 100); do
-		c=$(cat /proc/$up/task/$up/children 2>/dev/null) || true
+	for _ in $(seq 800); do
+		c=$(cat /proc/$up/task/$up/children 2>/dev/null) || break
 		if [ -n "$c" ] && grep -q 'adbd started' "$D/log"; then echo "${c% }" >"$D/init.pid"; break; fi
 		sleep 0.05
 	done
@@ -238,7 +238,7 @@ stop() {
 	kill -KILL "$p" 2>/dev/null || true		# its child, PID 1 of the device, dies with it
 	while kill -0 "$p" 2>/dev/null; do sleep 0.02; done
 	if [ "$(cat "$D/netns")" = "$NS" ]; then
-		for _ in $(seq 100); do [ -z "$(ip netns pids "$NS" 2>/dev/null)" ] && break; sleep 0.02; done
+		for _ in $(seq 1000); do [ -z "$(ip netns pids "$NS" 2>/dev/null)" ] && break; sleep 0.02; done
 		p=$(ip netns pids "$NS" 2>/dev/null; ip netns pids "$WNS" 2>/dev/null) || true
 		[ -z "$p" ] || kill -KILL $p 2>/dev/null || true	# helpers from `app` and `world`
 		ip netns del "$NS" 2>/dev/null || true; ip netns del "$WNS" 2>/dev/null || true

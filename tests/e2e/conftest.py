@@ -23,7 +23,7 @@ def tiers():
         return os.environ["APPTAP_TIERS"].split(",")
     try:
         done = subprocess.run([lab_module.APPTAP, "--probe", "--local", "--json"],
-                      capture_output=True, text=True, timeout=20 * lab_module.PATIENCE)
+                      capture_output=True, text=True, timeout=lab_module.WAIT)
         found = [t["name"] for t in json.loads(done.stdout)["tiers"] if t.get("works", t.get("ok"))]
         return found or ["sockdiag"]
     except (OSError, ValueError, KeyError, TypeError, subprocess.TimeoutExpired):

@@ -21,6 +21,7 @@ import time
 
 import shapes
 import truth
+from pace import PATIENCE, WAIT, ended, in_time  # noqa: F401 (what tests ask the lab for)
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("APPTAP_BUILD", os.path.join(REPO, "build"))
@@ -30,8 +31,6 @@ if not os.path.exists(APPTAP):
 TRAFFIC = os.path.join(BUILD, "tests", "e2e", "traffic")
 SERVER = os.path.join(BUILD, "tests", "e2e", "server")
 ONLY_THE_APP = ("portrange 20000-29999 or portrange 41000-41999",)  # and what flushes buffers
-PATIENCE = int(os.environ.get("APPTAP_PATIENCE", "1"))	# how many times slower than a real machine this is
-WAIT = 30 * PATIENCE	# seconds until a step of the lab counts as stuck
 
 # In few processes: under an emulator each takes its time.
 SETUP_APP = """
@@ -145,7 +144,8 @@ class Program:
 
     def finish(self, timeout=WAIT):
         self.proc.stdin.close()
-        code = self.proc.wait(timeout)
+        ended(self.proc, timeout)
+        code = self.proc.wait(0)
         self.proc.stdout.close()
         return code
 
@@ -194,11 +194,10 @@ class Capture:
         """Ctrl-C; returns the exit code. stop_s is how long it took."""
         start = time.monotonic()
         self.proc.send_signal(signal.SIGINT)
-        try:
-            code = self.proc.wait(timeout)
-        except subprocess.TimeoutExpired:
+        if not ended(self.proc, timeout):
             self.kill()
-            raise RuntimeError(f"{self.argv}: no end {timeout} s after SIGINT") from None
+            raise RuntimeError(f"{self.argv}: no end {timeout} s after SIGINT")
+        code = self.proc.wait()
         self.stop_s = time.monotonic() - start
         self.reader.join()
         return code
@@ -229,7 +228,7 @@ class Capture:
         if self.proc.poll() is None:
             self.proc.kill()
             self.proc.wait()
-        self.reader.join(5)
+        self.reader.join(WAIT)
 
 
 def family(pid):

@@ -4,6 +4,7 @@ Each phone has a name, a port and namespaces of its own; adb's server listens on
 else uses, so that the machine's devices are not touched, and ends with the phone.
 """
 import os
+import random
 import shutil
 import signal
 import socket
@@ -15,7 +16,7 @@ import lab
 DEVICE = os.path.join(lab.REPO, "tests", "device")
 WORK = os.path.join(lab.BUILD, "device")
 AGENTS = os.path.join(lab.BUILD, "agents")
-WAIT = 15
+WAIT = lab.WAIT
 APP, OTHER = 10123, 10124
 PACKAGE = "com.example.app"
 
@@ -62,9 +63,16 @@ def why_not():
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One that no connection gets by itself until it is listened on: outside of their range, which
+    other tests draw from all the time."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def until(what, timeout=WAIT):
@@ -200,7 +208,7 @@ class Phone:
         self.programs.append(c)
         return c
 
-    def run(self, *args, timeout=40):
+    def run(self, *args, timeout=WAIT):
         return subprocess.run([lab.APPTAP, *args], env=self.env, capture_output=True, text=True,
                               timeout=timeout, check=False)
 

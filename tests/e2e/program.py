@@ -18,7 +18,7 @@ import lab
 
 APPTAP = lab.APPTAP
 UID = 5001
-WAIT = 15  # seconds until a step counts as stuck
+WAIT = lab.WAIT
 
 here = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
@@ -147,12 +147,12 @@ def children(pid):
 
 
 def gone_within(pids, seconds):
-    """Whether all of @pids (pidfds) end in time."""
-    end = time.monotonic() + seconds
+    """Whether all of @pids (pidfds) end in time, as far as this machine can tell (pace.py)."""
+    begin = time.monotonic()
     for fd in pids:
-        if not select.select([fd], [], [], max(end - time.monotonic(), 0))[0]:
+        if not select.select([fd], [], [], max(begin + WAIT - time.monotonic(), 0))[0]:
             return False
-    return True
+    return lab.in_time(time.monotonic() - begin, seconds)
 
 
 def run(net, *args, **kw):

@@ -44,7 +44,7 @@ def user(net, script, *args, code=0, prefix=(), flags=("-n",), **env):
     done = subprocess.run(
         net.enter(*flags) + [*prefix, sys.executable, "-c", PREAMBLE + textwrap.dedent(script),
                            *map(str, args)],
-        capture_output=True, text=True, timeout=60, env={**ENV, **env})
+        capture_output=True, text=True, timeout=2 * lab.WAIT, env={**ENV, **env})
     assert done.returncode == code, done.stderr + done.stdout
     lines = done.stdout.splitlines()
     return json.loads(lines[-1]) if lines else done.stderr
@@ -59,7 +59,7 @@ class Plumbing:
     platform, is_rooted = "android", True
     def __init__(self, serial):
         self.serial, self.calls = serial, []
-    def adb(self, *args, timeout=30):
+    def adb(self, *args, timeout=60):
         self.calls.append(args[0])
         done = subprocess.run(["adb", "-s", self.serial, *args], stdin=subprocess.DEVNULL,
                               capture_output=True, text=True, timeout=timeout)

@@ -9,6 +9,7 @@ import pytest
 
 import lab
 import phone as phone_module
+from pace import WAIT, in_time
 from phone import APP, OTHER, PACKAGE, Phone, until
 
 @pytest.fixture(scope="module", autouse=True)
@@ -154,7 +155,7 @@ def test_an_installed_program_finds_the_agents_installed_with_it(phone, tmp_path
     env = {k: v for k, v in phone.env.items() if k != "APPTAP_AGENTS"}
     got = subprocess.run([program, PACKAGE, "--device", phone.serial, "-d", "0.1", "-o",
                           str(tmp_path / "x.pcap")], env=env, capture_output=True, text=True,
-                         timeout=30, check=False)
+                         timeout=WAIT, check=False)
     assert got.returncode == 0, got.stderr
     assert not phone.leftovers()
 
@@ -199,9 +200,9 @@ def test_nothing_is_left_when_the_link_is_lost(any_phone, tmp_path, way):
     assert until(lambda: os.path.getsize(path) > 20000) is not None
     assert p.pids("apptap")
     lose(p, capture, way)
-    took = until(lambda: not p.leftovers(), 10)
-    assert took is not None and took < 2, (took, p.leftovers())
-    code = capture.proc.wait(10)
+    took = until(lambda: not p.leftovers())
+    assert in_time(took, 2), (took, p.leftovers())
+    code = capture.proc.wait(WAIT)
     if way != "host KILL":
         assert code == 1 and "cut" in "\n".join(capture.talk), (code, capture.talk)
     sender.say("end")
@@ -342,5 +343,4 @@ def test_a_spool_whose_host_is_dead_removes_itself(phone, tmp_path):
     drive = spooled(phone, str(tmp_path / "app.pcapng"))
     drive.kill()
     assert phone.leftovers()
-    took = until(lambda: not phone.leftovers(), 25)
-    assert took is not None and took < 20, phone.leftovers()
+    assert in_time(until(lambda: not phone.leftovers()), 20), phone.leftovers()

@@ -8,6 +8,7 @@ import pytest
 
 import lab
 import phone as phone_module
+from pace import WAIT, in_time
 from phone import APP, PACKAGE, Phone, until
 from test_adb import numbers, payloads
 
@@ -46,15 +47,15 @@ def test_the_host_gives_a_silent_link_up(phone, capture):
     halt(daemons, signal.SIGSTOP)
     start = time.monotonic()
     try:
-        code = capture.proc.wait(PATIENCE + 10)
+        code = capture.proc.wait(WAIT)
         took = time.monotonic() - start
     finally:
         halt(daemons, signal.SIGCONT)
     assert code == 1 and "nothing has come over adb" in "\n".join(capture.talk), capture.talk
-    assert PATIENCE * 0.8 < took < PATIENCE + 5, took
+    assert PATIENCE * 0.8 < took and in_time(took, PATIENCE + 5), took
     got = numbers(payloads(capture.path), b"app")
     assert got == list(range(got[0], got[-1] + 1))
-    assert until(lambda: not phone.leftovers(), 10) is not None, phone.leftovers()
+    assert until(lambda: not phone.leftovers()) is not None, phone.leftovers()
 
 
 @pytest.mark.at_leisure
@@ -63,11 +64,11 @@ def test_the_agent_ends_when_its_host_is_silent(phone, capture):
     halted = [capture.proc.pid, *phone.client_pids()]
     halt(halted, signal.SIGSTOP)
     try:
-        took = until(lambda: not phone.leftovers(), 3 * PATIENCE + 10)
+        took = until(lambda: not phone.leftovers())
     finally:
         halt(halted, signal.SIGCONT)
     assert took is not None and took > 2 * PATIENCE, (took, phone.leftovers())
-    assert capture.proc.wait(10) == 1
+    assert capture.proc.wait(WAIT) == 1
     got = numbers(payloads(capture.path), b"app")
     assert got == list(range(got[0], got[-1] + 1))
 
@@ -94,5 +95,5 @@ def test_a_slow_reader_is_not_a_dead_one(phone, tmp_path):
                 f.write(chunk)
     finally:
         os.close(reader)
-    assert c.proc.wait(10) == 0, c.talk
+    assert c.proc.wait(WAIT) == 0, c.talk
     assert len(set(numbers(payloads(path), b"app"))) == sent, (sent, c.talk)

@@ -24,11 +24,11 @@ class Fake:
 
     def adb(self, *args):
         return subprocess.run(["adb", *args], env=self.env, capture_output=True, text=True,
-                              timeout=20, check=False).stdout
+                              timeout=lab.WAIT, check=False).stdout
 
     def run(self, *args):
         return subprocess.run([lab.APPTAP, "com.example.app", *args], env=self.env,
-                              capture_output=True, text=True, timeout=20, check=False)
+                              capture_output=True, text=True, timeout=lab.WAIT, check=False)
 
     def end(self):
         self.adb("kill-server")

@@ -8,6 +8,7 @@ import signal
 import pytest
 
 import phone as phone_module
+from pace import WAIT, in_time
 from phone import APP, PACKAGE, Phone, until
 from test_adb import exchange, lose, numbers, payloads
 
@@ -47,9 +48,9 @@ def test_rules_go_with_the_link(phone, tmp_path, way):
     assert until(lambda: os.path.getsize(path) > 20000) is not None
     assert phone.rules()
     lose(phone, capture, way)
-    took = until(lambda: not phone.leftovers() and not phone.rules(), 10)
-    assert took is not None and took < 2, (took, phone.leftovers(), phone.rules())
-    capture.proc.wait(10)
+    took = until(lambda: not phone.leftovers() and not phone.rules())
+    assert in_time(took, 2), (took, phone.leftovers(), phone.rules())
+    capture.proc.wait(WAIT)
     sender.say("end")
     sender.line()
     got = numbers(payloads(path), b"app")
@@ -65,9 +66,9 @@ def test_rules_go_when_the_agent_is_killed(phone, tmp_path):
     assert phone.rules()
     agent = min(phone.pids("apptap"))	# the guardian is its child
     os.kill(agent, signal.SIGKILL)
-    took = until(lambda: not phone.leftovers() and not phone.rules(), 10)
-    assert took is not None and took < 2, (took, phone.leftovers(), phone.rules())
-    assert capture.proc.wait(10) == 1
+    took = until(lambda: not phone.leftovers() and not phone.rules())
+    assert in_time(took, 2), (took, phone.leftovers(), phone.rules())
+    assert capture.proc.wait(WAIT) == 1
 
 
 @pytest.mark.parametrize("through", ["bpf", pytest.param("sockdiag", marks=LATER)])

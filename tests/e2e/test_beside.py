@@ -10,7 +10,7 @@ import pytest
 
 import lab as lab_module
 import truth
-from test_bpf import gone_but, in_kernel, works  # noqa: F401
+from test_bpf import gone, held, works  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("need_apptap")
 TCX = os.path.join(os.path.dirname(os.path.abspath(__file__)), "tcx.py")
@@ -96,7 +96,6 @@ def elsewhere(lab):
     ("last", ["next", "redirect"], 0, {("veth0", "out"): COUNT, ("else0", "out"): COUNT}),
 ], ids=lambda v: "-".join(v) if isinstance(v, list) else None)
 def test_programs_of_others(lab, elsewhere, place, verdicts, got, on):
-    before = in_kernel()
     verdicts = [f"redirect:{elsewhere}" if v == "redirect" else v for v in verdicts]
     expected = (2 * on.get(("veth0", "in"), 0), 2 * on["veth0", "out"])
     theirs = Stranger(lab, place, *verdicts) if place == "last" else None
@@ -104,6 +103,7 @@ def test_programs_of_others(lab, elsewhere, place, verdicts, got, on):
         assert talk(lab, got) == [got, got]
         assert settles(theirs.counts, expected) == expected
     tool = lab.apptap(tier="bpf").wait_ready()
+    ours = held(tool.proc.pid)
     theirs = theirs or Stranger(lab, place, *verdicts)
     start = theirs.counts()
     assert talk(lab, got) == [got, got]
@@ -111,7 +111,7 @@ def test_programs_of_others(lab, elsewhere, place, verdicts, got, on):
     assert settles(theirs.counts, beside) == beside
     assert tool.stop() == 0, tool.talk
     assert recorded(lab, tool) == on
-    assert gone_but(before)
+    assert gone(ours)
 
 
 NUMBERS = """
@@ -152,8 +152,8 @@ def warned(tool, words, seconds=10):
 
 def test_somebody_steps_in_front(lab):
     """Found within a second, and said: what he drops from then on is there again."""
-    before = in_kernel()
     tool = lab.apptap(tier="bpf").wait_ready()
+    ours = held(tool.proc.pid)
     theirs = Stranger(lab, "first", "shot", "next")
     warned(tool, "put theirs before them; ours are the first again")
     start = theirs.counts()
@@ -162,7 +162,7 @@ def test_somebody_steps_in_front(lab):
     assert tool.stop() == 0, tool.talk
     assert recorded(lab, tool) == {("veth0", "out"): COUNT, ("veth0", "in"): COUNT}
     assert [w for w in tool.json()["warnings"] if "veth0" in w and "before them" in w]
-    assert gone_but(before)
+    assert gone(ours)
 
 
 def test_nothing_twice_meanwhile(lab):

@@ -5,6 +5,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -44,7 +45,7 @@ def listed(what):
 
 
 def in_kernel():
-    """The programs and maps that are ours, whichever process has them."""
+    """The programs and maps (negative) that are an AppTap's, whichever: other tests have theirs."""
     programs = [p for p in listed("prog") if p.get("name") in OURS]
     maps = {m for p in programs for m in p.get("map_ids", ())}
     maps |= {m["id"] for m in listed("map") if m.get("name") in ("flows", "datagrams", "works", "makers", "family",
@@ -52,10 +53,25 @@ def in_kernel():
     return {p["id"] for p in programs} | {-m for m in maps}
 
 
-def gone_but(before, seconds=5):
-    """Whether what is there beyond @before goes; the kernel frees programs a moment after their end."""
-    end = time.monotonic() + seconds
-    while in_kernel() - before:
+def held(pid):
+    """Those that this process and its descendants hold."""
+    found = set()
+    for each in lab_module.family(pid):
+        try:
+            for fd in os.listdir(f"/proc/{each}/fdinfo"):
+                with open(f"/proc/{each}/fdinfo/{fd}") as f:
+                    text = f.read()
+                found |= {int(n) for n in re.findall(r"^prog_id:\s*(\d+)", text, re.M)}
+                found |= {-int(n) for n in re.findall(r"^map_id:\s*(\d+)", text, re.M)}
+        except OSError:	# it is gone, or that descriptor is
+            pass
+    return found
+
+
+def gone(these):
+    """Whether these go, which an AppTap held; the kernel frees programs a moment after their end."""
+    end = time.monotonic() + lab_module.WAIT
+    while in_kernel() & these:
         if time.monotonic() > end:
             return False
         time.sleep(0.02)	# nothing tells when the kernel has freed them
@@ -66,13 +82,21 @@ def few(names):
     return [dataclasses.replace(lab_module.BY_NAME[n], count=c) for n, c in names.items()]
 
 
+def noted(tool, ours):
+    """Adds what the capture holds in the kernel."""
+    more = held(tool.wait_ready().proc.pid)
+    assert more and more <= in_kernel()
+    ours |= more
+    return tool
+
+
 def test_two_at_once(lab):
     """A second capture, of the bystander, from before the first to after it; both are exact."""
-    before = in_kernel()
     other = lab.capture([lab_module.APPTAP, "--uid", str(truth.BYSTANDER_UID), "--local", "--tier", "bpf",
                          "-o", lab.file("other.pcapng")], lab.file("other.pcapng")).wait_ready()
     mix = few({"tcp_short": 100, "dns": 200, "loopback": 40})
-    outcome = lab.run(mix, lambda: lab.apptap(tier="bpf"))
+    ours = held(other.proc.pid)
+    outcome = lab.run(mix, lambda: noted(lab.apptap(tier="bpf"), ours))
     judge(outcome, *mix)
     assert other.stop() == 0
     theirs = list(truth.packets(truth.to_pcap(other.path, lab.file("other.pcap"))))
@@ -85,7 +109,7 @@ def test_two_at_once(lab):
     alone = [p for (_, p), who in zip(theirs, found)
              if who is not truth.BYSTANDER and not any(30000 <= n < 40000 for n in truth.ports(p))]
     assert not alone, [truth.words(0, p) for p in alone[:5]]
-    assert gone_but(before)
+    assert gone(ours)
 
 
 def filters(lab):
@@ -109,13 +133,13 @@ def test_beside_programs_of_others(lab):
     for side in ("ingress", "egress"):
         tc("filter", "add", "dev", "veth0", side, "prio", "1", "bpf", "da", "obj", path, "sec", "tc")
     try:
-        before, ours = filters(lab), in_kernel()
+        before, ours = filters(lab), set()
         assert before.count("direct-action") == 2
         mix = few({"tcp_short": 100, "dns": 200, "inbound_tcp": 50})
-        outcome = lab.run(mix, lambda: lab.apptap(tier="bpf"))
+        outcome = lab.run(mix, lambda: noted(lab.apptap(tier="bpf"), ours))
         judge(outcome, *mix)
         assert filters(lab) == before
-        assert gone_but(ours)
+        assert gone(ours)
     finally:
         tc("qdisc", "del", "dev", "veth0", "clsact")
 
@@ -182,9 +206,16 @@ def test_an_interface_that_comes_later(lab):
     assert "late0" in names, names
 
 
+def signal_to(pid, number):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass
+
+
 def test_killed_at_any_moment(lab):
     """SIGKILL of the agent, or of both: no program, map or process of ours stays."""
-    before = in_kernel()
+    ours = set()
     chance = random.Random(1)
     argv = [*lab.inside("app"), lab_module.APPTAP, "--uid", str(truth.APP_UID), "--local", "--tier", "bpf",
             "-o", lab.file("killed.pcapng")]
@@ -195,16 +226,17 @@ def test_killed_at_any_moment(lab):
         time.sleep(chance.random() * 0.15)	# the random moment is the point
         below = program.children(proc.pid)
         agents += [(p, os.pidfd_open(p)) for p in below if os.path.exists(f"/proc/{p}")]
-        deep += bool(in_kernel() - before)
+        for pid in below:
+            signal_to(pid, signal.SIGSTOP)	# so that it is known what it had then
+        had = held(proc.pid)
+        ours |= had
+        deep += bool(had)
         for pid in below if i % 2 and below else [proc.pid, *below]:
-            try:
-                os.kill(pid, 9)
-            except ProcessLookupError:
-                pass
-        proc.wait(10)
+            signal_to(pid, signal.SIGKILL)
+        proc.wait(lab_module.WAIT)
     assert program.gone_within([fd for _, fd in agents], 5)
     for _, fd in agents:
         os.close(fd)
-    assert gone_but(before), in_kernel() - before
+    assert gone(ours), in_kernel() & ours
     assert deep > KILLS / 4, f"only {deep} of {KILLS} had programs in the kernel"
     print(f"{deep} of {KILLS} had programs in the kernel when they were killed")

@@ -18,6 +18,7 @@ import pytest
 
 import lab
 import program
+from pace import in_time
 from program import UID, WAIT, Holder, Run, gone_within, grown, packets, run, says, sending
 from program import net, tmp, traffic  # noqa: F401  fixtures
 
@@ -329,7 +330,8 @@ class Piped:
 def test_duration(net, tmp):
     begin = time.monotonic()
     assert run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcap", "-d", "0.4", "-q")[0] == 0
-    assert 0.4 <= time.monotonic() - begin < 1.4
+    took = time.monotonic() - begin
+    assert took >= 0.4 and in_time(took, 1.4), took
 
 
 def test_ready_and_stop_are_quick(net, tmp, traffic):
@@ -338,7 +340,8 @@ def test_ready_and_stop_are_quick(net, tmp, traffic):
     r = Run(net, "--uid", UID, "--local", "-o", f"{tmp}/x.pcap").ready()
     ready = time.monotonic()
     assert r.end(signal.SIGINT) == 0
-    assert ready - begin < 0.5 and time.monotonic() - ready < 0.5
+    end = time.monotonic()
+    assert in_time(ready - begin, 0.5) and in_time(end - ready, 0.5), (ready - begin, end - ready)
 
 
 def test_two_captures_at_once(net, tmp, traffic):
@@ -372,8 +375,10 @@ def test_a_packet_says_whose_it_is(net, tmp, traffic):
         assert run(net, "--uid", UID, "--local", "-o", path, "-c", 3, *option)[0] == 0
         done = subprocess.run(["tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.comment"],
                               capture_output=True, text=True, check=True)
-        assert done.stdout.splitlines() == [want] * 3 or (
-            want and all(line.startswith(f"{want} pid ") for line in done.stdout.splitlines()))
+        # The process is looked for while packets pass: the first may be in the file without.
+        lines = done.stdout.splitlines()
+        assert len(lines) == 3, lines
+        assert all(line == want or (want and line.startswith(f"{want} pid ")) for line in lines), lines
 
 
 def test_json(net, tmp, traffic):

@@ -45,7 +45,7 @@ def attached(lab):
     return tc(lab, "qdisc", "show") + filters(lab, "veth0") + filters(lab, "lo")
 
 
-def wait_for(what, seconds=10):
+def wait_for(what, seconds=lab_module.WAIT):
     end = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < end
@@ -165,8 +165,8 @@ def test_killed_at_any_moment(lab, nothing_stays):
         if i % 2:
             tool.proc.kill()
         os.kill(agent, signal.SIGKILL)
-        tool.proc.wait(10)
-        tool.reader.join(5)
+        tool.proc.wait(lab_module.WAIT)
+        tool.reader.join(lab_module.WAIT)
         wait_for(lambda: attached(lab) == nothing_stays)
         lab.captures.remove(tool)
     assert caught >= KILLS / 10, f"only {caught} of {KILLS} had filters when they were killed"

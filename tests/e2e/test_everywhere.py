@@ -222,7 +222,7 @@ if os.environ.get("APPTAP_ALL"):  # it takes a minute each: else unit/test_conn.
         with running(script, talker):
             assert script.line() == "ready"
             talker.say("go")
-            got = [json.loads(script.line(timeout=70)) for _ in range(4)]
+            got = [json.loads(script.line(timeout=2 * lab.WAIT)) for _ in range(4)]
         assert got[3] == ["udp", True, 20], got
 
 

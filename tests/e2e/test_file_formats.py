@@ -9,6 +9,8 @@ import subprocess
 
 import pytest
 
+from pace import WAIT
+
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("APPTAP_BUILD", os.path.join(REPO, "build"))
 SINKDRIVE = os.path.join(BUILD, "tests", "e2e", "sinkdrive")
@@ -94,7 +96,7 @@ def opening(comment=COMMENT, snaplen=0):
 def write_file(path, kind, packets, comment=COMMENT, snaplen=0, finish="finish 4321 17"):
     lines = opening(comment, snaplen) + [p.line() for p in packets] + [finish, ""]
     done = subprocess.run([SINKDRIVE, kind, path], input="\n".join(lines), text=True,
-                          capture_output=True, timeout=60)
+                          capture_output=True, timeout=WAIT)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"records {len(packets)} bytes {os.path.getsize(path)}\n"
     return path
@@ -111,7 +113,7 @@ def file(kind, tmp_path):
 
 
 def run(*argv):
-    done = subprocess.run(argv, capture_output=True, timeout=60,
+    done = subprocess.run(argv, capture_output=True, timeout=WAIT,
                           env={**os.environ, "LC_ALL": "C.UTF-8", "TZ": "UTC"})
     assert done.returncode == 0, done.stderr
     return done.stdout.decode()
@@ -199,7 +201,7 @@ def test_a_packet_says_whose_it_is(tmp_path):
     for i, (uid, pid, comm) in enumerate(whose):
         lines += [f"whose {uid} {pid} {comm.hex() or '-'}", Packet(udp4(bytes(990 + i)), i).line()]
     done = subprocess.run([SINKDRIVE, "pcapng", path], input="\n".join(lines + ["finish 9 0", ""]),
-                          text=True, capture_output=True, timeout=60)
+                          text=True, capture_output=True, timeout=WAIT)
     assert done.returncode == 0, done.stderr
     need("tshark", "capinfos")
     run("capinfos", path)
@@ -333,9 +335,9 @@ def test_live(kind):
             assert int(tshark.stdout.readline()) == len(p.front()) + p.wire_len
         drive.stdin.write("finish 3 0\n")
         drive.stdin.close()
-        assert drive.wait(30) == 0
+        assert drive.wait(WAIT) == 0
         assert tshark.stdout.read() == b""
-        assert tshark.wait(30) == 0
+        assert tshark.wait(WAIT) == 0
     finally:
         for process in (drive, tshark):
             process.kill()

@@ -22,7 +22,7 @@ def api(net, name, *args, agent=lab.APPTAP, code=0, **env):
     """A program of tests/api, run as root in @net; its stdout."""
     done = subprocess.run(
         net.enter("-n") + [os.path.join(BUILD, "tests", "api", f"api-{name}"), *map(str, args)],
-        capture_output=True, text=True, timeout=60,
+        capture_output=True, text=True, timeout=2 * lab.WAIT,
         env={**os.environ, "APPTAP_AGENT": os.path.abspath(agent), **env})
     assert done.returncode == code, done.stderr + done.stdout
     return done.stdout
@@ -124,7 +124,7 @@ def test_nothing_is_left_under_asan(net, tmp):
     if not os.path.exists(program):
         pytest.skip("needs build-asan: ./dev check unit")
     done = subprocess.run(net.enter("-n") + [program, f"{tmp}/x.pcap", "143"], capture_output=True,
-                          text=True, timeout=60, env={**os.environ, "APPTAP_AGENT": REPLAY})
+                          text=True, timeout=2 * lab.WAIT, env={**os.environ, "APPTAP_AGENT": REPLAY})
     assert done.returncode == 0, done.stderr
     assert left(done.stdout) == {}
 
@@ -135,7 +135,7 @@ def test_nothing_is_left_under_valgrind(net, tmp):
     done = subprocess.run(
         net.enter("-n") + ["valgrind", "-q", "--leak-check=full", "--error-exitcode=9",
                            os.path.join(BUILD, "tests", "api", "api-loop"), f"{tmp}/x.pcap", ROUNDS],
-        capture_output=True, text=True, timeout=600, env={**os.environ, "APPTAP_AGENT": REPLAY})
+        capture_output=True, text=True, timeout=10 * lab.WAIT, env={**os.environ, "APPTAP_AGENT": REPLAY})
     assert done.returncode == 0, done.stderr
     assert done.stderr == "" and left(done.stdout) == {}
 
@@ -156,7 +156,7 @@ def test_a_tier_that_does_not_open_is_told(net, tmp):
 def example(net, name, *args, **env):
     return subprocess.run(
         net.enter("-n") + [os.path.join(BUILD, "examples", f"example-{name}"), *map(str, args)],
-        capture_output=True, text=True, timeout=30,
+        capture_output=True, text=True, timeout=lab.WAIT,
         env={**os.environ, "APPTAP_AGENT": os.path.abspath(lab.APPTAP), **env})
 
 

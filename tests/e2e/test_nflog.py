@@ -1,10 +1,7 @@
 """The tier nflog and the machine's own rules: both work, and nothing of ours stays behind."""
 import json
-import os
-import random
 import re
 import shutil
-import signal
 import subprocess
 import time
 
@@ -19,7 +16,6 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("nft"), reason="needs nft"),
 ]
 
-KILLS = int(os.environ.get("APPTAP_KILLS", "30"))	# the kernel and the guardian have stood 100 of them
 BACKENDS = ("nftables", "iptables", "legacy")
 
 
@@ -146,51 +142,6 @@ def test_beside_rules_of_others(lab, present, backend):
     for theirs in ("0x10000000", "0x08000000", "0x20000000", "0x00004000", "0x00008000",
                    "0x40/", "0x40000000/"):
         assert theirs not in ours
-
-
-def test_killed_at_any_moment(lab, present, backend):
-    """SIGKILL of the agent at any moment of its life: the kernel takes our rules away with it, or the
-    guardian does."""
-    rng = random.Random(3)
-    alive = 0
-    first = lab.apptap(tier="nflog", name="first.pcapng").wait_ready()
-    assert first.stop() == 0
-    for i in range(KILLS):
-        tool = lab.apptap(tier="nflog", name=f"killed-{i}.pcapng")
-        pid = wait_for_agent(tool)
-        time.sleep(rng.uniform(0.0, 1.5 * first.ready_s))	# the moment is what is tried
-        os.kill(pid, signal.SIGSTOP)	# so that it is known what it had then
-        alive += "apptap_" in ruleset(lab).lower()
-        os.kill(pid, signal.SIGKILL)
-        tool.proc.wait(10)
-        tool.reader.join(5)
-        wait_until_same(lab, present)
-        lab.captures.remove(tool)
-    assert alive >= KILLS / 10, f"only {alive} of {KILLS} had rules when they were killed"
-
-
-def wait_for_agent(tool, timeout=10):
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        for pid in lab_module.family(tool.proc.pid):
-            if is_agent(pid):
-                return pid
-    raise AssertionError("no agent was started")
-
-
-def is_agent(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as f:
-            return b"--agent" in f.read().split(b"\0")
-    except OSError:
-        return False
-
-
-def wait_until_same(lab, before, timeout=20):
-    """The kernel closes a dead process's sockets in its own time."""
-    end = time.monotonic() + timeout
-    while ruleset(lab) != before:
-        assert time.monotonic() < end, ruleset(lab)
 
 
 def test_two_at_once(lab):

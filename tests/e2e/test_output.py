@@ -18,7 +18,7 @@ PRECIOUS = b"precious" * 1000
 def shell(net, line, *args):
     """A line of a user's shell, with apptap as $0; its exit code and what it wrote."""
     done = subprocess.run(net.enter("-n") + ["bash", "-c", line, APPTAP, *map(str, args)],
-                          stdin=subprocess.DEVNULL, capture_output=True, timeout=30)
+                          stdin=subprocess.DEVNULL, capture_output=True, timeout=program.WAIT)
     return done.returncode, done.stdout, done.stderr.decode()
 
 
@@ -96,7 +96,7 @@ def test_two_captures_of_one_name(net, tmp, traffic):
     finally:
         os.kill(first.pid, signal.SIGINT)
         os.kill(first.pid, signal.SIGCONT)
-    first.wait(15)
+    first.wait(program.WAIT)
     assert os.path.exists(path)  # what is in it is another matter, where the first one had begun
 
 
@@ -133,7 +133,7 @@ def test_no_terminal_by_any_name(net, name):
             net.enter("-n") + [APPTAP, "--uid", str(UID), "--local", "-o", name],
             stdin=theirs, stdout=theirs, stderr=subprocess.PIPE, start_new_session=True,
             preexec_fn=lambda: fcntl.ioctl(0, 0x540E, 0)) as p:  # TIOCSCTTY: it is /dev/tty
-        err = p.communicate(timeout=15)[1].decode()
+        err = p.communicate(timeout=program.WAIT)[1].decode()
     os.close(ours)
     os.close(theirs)
     assert p.returncode == 2, err

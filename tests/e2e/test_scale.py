@@ -56,8 +56,8 @@ def test_ready_with_many_foreign_sockets(lab, tier):
     outcome = lab.run([w], lambda: lab.apptap(tier=tier))
     judge(outcome, w)
     print(f"ready after {outcome.tool.ready_s:.3f} s, stopped after {outcome.tool.stop_s:.3f} s")
-    assert outcome.tool.ready_s < 0.5	# the figure to reach
-    assert outcome.tool.stop_s < 0.25	# the figure is 0.1; a loaded machine gets some more here
+    assert lab_module.in_time(outcome.tool.ready_s, 0.5)	# the figures to reach; bench/ measures them
+    assert lab_module.in_time(outcome.tool.stop_s, 0.1)
 
 
 def test_bulk_download(lab, tier):
