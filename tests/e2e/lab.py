@@ -472,7 +472,7 @@ class Lab:
 
     def forget_connections(self):
         """What one test leaves in conntrack is no part of the next: its ports come again."""
-        subprocess.run([*self.inside("app"), sys.executable, "-c", FLUSH_CONNTRACK], check=False)
+        subprocess.run([*self.inside("app"), sys.executable, "-IS", "-c", FLUSH_CONNTRACK], check=False)
 
     def clear(self):
         """Ends what a test left running and removes its files."""

@@ -171,12 +171,12 @@ def grown(path, size):
 
 
 def packets(path):
-    """How many packets tshark reads; it complains (and this fails) when the file is cut short."""
-    done = subprocess.run(["tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.number"],
-                          capture_output=True, text=True)
+    """How many packets Wireshark's library reads; it complains (and this fails) when the file is cut
+    short. By capinfos: tshark needs half a second of CPU for that, a hundred times a run."""
+    done = subprocess.run(["capinfos", "-TrMc", path], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "cut short" not in done.stderr
-    return len(done.stdout.splitlines())
+    return int(done.stdout.rpartition("\t")[2])
 
 
 def says(err, message, hint=None):
