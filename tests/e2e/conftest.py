@@ -10,6 +10,7 @@ import pytest
 
 sys.path.insert(0, os.path.dirname(__file__))
 import lab as lab_module  # noqa: E402
+import pace  # noqa: E402
 
 # What a shell's background and nohup ignore would be ignored by every program below.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(config, items):
     later = [i for i in items if i.get_closest_marker("at_leisure")]
     config.hook.pytest_deselected(items=later)
     items[:] = [i for i in items if i not in later]
+
+
+@pytest.fixture(autouse=True)
+def gives_way():
+    with pace.beside():
+        yield
 
 
 def open_lab():

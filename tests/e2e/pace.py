@@ -4,6 +4,8 @@ Two kinds of limits. WAIT ends what hangs: it is long, and who passes never sees
 within 2 s") was made for a machine that is not busy with something else: in_time() holds it against
 the machine as it is. What the product takes when nothing disturbs it, the benchmarks measure.
 """
+import contextlib
+import fcntl
 import os
 import select
 import time
@@ -26,6 +28,31 @@ def slowness():
 def in_time(took, promised):
     """Whether it came in the time promised, None if it never came; a slow machine gets more."""
     return took is not None and (took < promised or took < promised * 2 * slowness())
+
+
+# The lanes of ./dev check: "exact FILE" counts packets, "polite FILE" gives way.
+LANE, _, TURNSTILE = os.environ.get("APPTAP_LANE", "").partition(" ")
+
+
+@contextlib.contextmanager
+def passing(how):
+    """Through the turnstile: many beside each other, or one alone; who waits to be alone is next."""
+    with open(f"{TURNSTILE}.gate", "w") as gate, open(TURNSTILE, "w") as room:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(room, how)
+        if how == fcntl.LOCK_SH:
+            fcntl.flock(gate, fcntl.LOCK_UN)
+        yield
+
+
+def beside():
+    """A test of a polite lane: not while somebody is alone."""
+    return passing(fcntl.LOCK_SH) if LANE == "polite" else contextlib.nullcontext()
+
+
+def alone():
+    """No polite lane is in a test then."""
+    return passing(fcntl.LOCK_EX) if LANE == "exact" else contextlib.nullcontext()
 
 
 def ended(proc, timeout):

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -284,6 +285,7 @@ static void setup_accepted(void)
 	setfsuid(job.other);
 	setup_inbound();
 	setfsuid(0);
+	setpriority(PRIO_PROCESS, 0, -10); /* accepts at once: after 100 ms it may count as the listener's */
 	if (setresgid(job.uid, job.uid, job.uid) < 0 || setresuid(job.uid, job.uid, job.uid) < 0)
 		traffic_die("changing the UID");
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* the change of UID took it back */
