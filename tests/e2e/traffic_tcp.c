@@ -285,7 +285,8 @@ static void setup_accepted(void)
 	setfsuid(job.other);
 	setup_inbound();
 	setfsuid(0);
-	setpriority(PRIO_PROCESS, 0, -10); /* accepts at once: after 100 ms it may count as the listener's */
+	/* Accepts at once: what nobody has accepted for 100 ms may count as the listener's. */
+	setpriority(PRIO_PROCESS, 0, -10);
 	if (setresgid(job.uid, job.uid, job.uid) < 0 || setresuid(job.uid, job.uid, job.uid) < 0)
 		traffic_die("changing the UID");
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* the change of UID took it back */
