@@ -6,6 +6,7 @@
  * and whether the port of a datagram socket has changed hands: then the socket table is asked.
  */
 #include <errno.h>
+#include <linux/if_packet.h>
 #include <netinet/in.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
@@ -24,6 +25,7 @@
 #include "tier/nflog_probe.h"
 #include "tier/nflog_read.h"
 #include "tier/rules.h"
+#include "tier/silence.h"
 #include "tier/tier.h"
 #include "tier/waiting.h"
 
@@ -50,6 +52,7 @@ struct nflog {
 	struct apptap_claims *claims;
 	struct apptap_adopt *adopt;
 	struct apptap_waiting *waiting;
+	struct apptap_silence *silence;
 	struct apptap_deaths *deaths;
 	struct apptap_obituaries *obituaries; /* NULL: the kernel has none */
 	struct apptap_contest *contest; /* NULL: nobody takes the app's ports */
@@ -66,6 +69,7 @@ struct nflog {
 	bool more; /* the last turn ended before all was read */
 	bool silenced; /* draining: the rules log nothing more */
 	uint64_t delivered; /* packets of our rules */
+	uint64_t sent; /* of those: what goes */
 	uint64_t check_ns; /* CLOCK_MONOTONIC: when to look for the rules next */
 	uint64_t undelivered; /* known at the end: logged, but never delivered */
 	uint64_t now_ns; /* of the read that is being judged */
@@ -197,6 +201,7 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 	s->delivered++;
 	class = (enum apptap_rule_class)p->prefix[APPTAP_RULES_TAG_BYTES];
 	to_packet(s, p, &pkt);
+	s->sent += pkt.pkttype == PACKET_OUTGOING;
 	apptap_dissect((struct apptap_view){ p->data, p->len }, pkt.protocol, &d);
 	if (apptap_rules_is_notice(class)) {
 		struct apptap_claim_case claim;
@@ -358,6 +363,8 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 		r = apptap_adopt_tend(s->adopt, err);
 	if (r >= 0 && !s->silenced)
 		r = check_rules(s, err);
+	if (r >= 0 && !s->silenced && !s->more)
+		r = apptap_silence_look(s->silence, s->sent, s->delivered - s->sent, err);
 	rest(s);
 	arm_timer(s);
 	return r < 0 ? r : 0;
@@ -440,6 +447,7 @@ static void nflog_close(struct apptap_tier *t)
 	apptap_obituaries_close(s->obituaries);
 	apptap_deaths_free(s->deaths);
 	apptap_adopt_free(s->adopt);
+	apptap_silence_free(s->silence);
 	apptap_contest_close(s->contest);
 	apptap_waiting_free(s->waiting);
 	apptap_claims_free(s->claims);
@@ -486,6 +494,8 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 		r = apptap_error_set(err, ENOMEM, "allocating the table of closed sockets");
 	if (r == 0)
 		r = apptap_claims_new(&s->claims, s->scope, s->diag, s->deaths, err);
+	if (r == 0)
+		r = apptap_silence_new(&s->silence, s->scope, s->diag, err);
 	if (r == 0 && apptap_waiting_new(&s->waiting, s->claims, HOLD_BYTES) < 0)
 		r = apptap_error_set(err, ENOMEM, "allocating the queue of what waits");
 	if (r == 0 && apptap_obituaries_open(&s->obituaries, NULL) == 0)
