@@ -68,12 +68,20 @@ int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardia
 	return apptap_error_set(err, r, "starting the process that removes our %s", orders->what);
 }
 
+void apptap_guardian_tell(struct apptap_guardian *g)
+{
+	if (g->fd < 0 || g->told)
+		return;
+	while (write(g->fd, "q", 1) < 0 && errno == EINTR) /* so it knows that we were not killed */
+		;
+	g->told = true;
+}
+
 void apptap_guardian_end(struct apptap_guardian *g)
 {
 	if (g->fd < 0)
 		return;
-	while (write(g->fd, "q", 1) < 0 && errno == EINTR) /* so it knows that we were not killed */
-		;
+	apptap_guardian_tell(g);
 	close(apptap_steal_fd(&g->fd));
 	while (waitpid(g->pid, NULL, 0) < 0)
 		if (errno != EINTR)
@@ -94,8 +102,8 @@ static void end_chains(const char *tag, const char *mark, const char *absent, bo
 		usleep(AFTER_KILL_US);
 		remove_chains(tag);
 	}
-	apptap_ipt_restore_absent(absent);
 	apptap_marks_clear((uint32_t)strtoul(mark, NULL, 16), NULL);
+	apptap_ipt_restore_absent(absent);
 }
 
 int apptap_guardian_main(int argc, char **argv)

@@ -8,6 +8,7 @@
 struct apptap_guardian {
 	pid_t pid;
 	int fd; /* owned: when it closes, by whatever cause, the guardian does its work */
+	bool told;
 };
 
 #define APPTAP_GUARDIAN_NONE \
@@ -26,7 +27,10 @@ struct apptap_guardian_orders {
 int apptap_guardian_start(struct apptap_guardian *g, const struct apptap_guardian_orders *orders,
 			  struct apptap_error *err);
 
-/* Has it do its work now, and waits for it. */
+/* Has it do its work now. */
+void apptap_guardian_tell(struct apptap_guardian *g);
+
+/* The same, if that was not done yet, and waits for it. */
 void apptap_guardian_end(struct apptap_guardian *g);
 
 /* What `apptap --guardian WHAT TAG [MARK ABSENT]` does: waits for the end of its stdin. @argc and

@@ -10,6 +10,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -47,11 +48,33 @@ int apptap_ipt_check(enum apptap_ipt_family family, struct apptap_error *err)
 				family == APPTAP_IPT_V6 ? "ip6tables" : "iptables");
 }
 
-/* ---- running one ---- */
+/*
+ * Programs of nftables make way for each other: who comes too late begins anew. Those of the legacy
+ * tables share a lock, and old ones look only once a second whether it is free.
+ */
+static bool may_run_together(void)
+{
+	char path[64], real[PATH_MAX];
+	const char *name;
 
-struct child {
+	if (!program(APPTAP_IPT_V4, "restore", path, sizeof(path)) || !realpath(path, real))
+		return false;
+	name = strrchr(real, '/');
+	return name && strncmp(name, "/xtables-nft", 12) == 0;
+}
+
+/* ---- running them ---- */
+
+struct job {
+	char path[64]; /* "": there is nothing to do */
+	char *argv[6];
+	const char *text; /* what is left of it, to its stdin */
+	bool talks; /* what it says is wanted, not what it complains about */
+	char *buf; /* for that: @size bytes */
+	size_t size;
 	pid_t pid;
 	int in, out; /* owned: to its stdin, from its stdout or stderr */
+	int result; /* its exit code, or -errno */
 };
 
 /* In the new process: only calls that are safe there. */
@@ -71,7 +94,21 @@ static void become(char *const argv[], int in, int out, bool talks)
 	_exit(127);
 }
 
-static int start(struct child *c, char *const argv[], bool talks)
+/* Writes what there is room for, and closes its stdin when that was all. */
+static void feed(struct job *j)
+{
+	size_t left = strlen(j->text);
+	ssize_t sent = left ? write(j->in, j->text, left) : 0;
+
+	if (sent < 0 && errno != EAGAIN)
+		sent = (ssize_t)left; /* it has had enough: its exit code tells */
+	if (sent > 0)
+		j->text += sent;
+	if (!*j->text)
+		close(apptap_steal_fd(&j->in));
+}
+
+static int start(struct job *j)
 {
 	int in[2], out[2];
 
@@ -84,73 +121,80 @@ static int start(struct child *c, char *const argv[], bool talks)
 		close(in[1]);
 		return -code;
 	}
-	c->pid = fork();
-	if (c->pid == 0)
-		become(argv, in[0], out[1], talks);
-	c->in = in[1];
-	c->out = out[0];
+	j->pid = fork();
+	if (j->pid == 0)
+		become(j->argv, in[0], out[1], j->talks);
+	j->in = in[1];
+	j->out = out[0];
 	close(in[0]);
 	close(out[1]);
-	if (c->pid > 0)
+	if (j->pid > 0) {
+		fcntl(j->in, F_SETFL, O_NONBLOCK);
+		feed(j);
 		return 0;
-	close(c->in);
-	close(c->out);
+	}
+	close(apptap_steal_fd(&j->in));
+	close(apptap_steal_fd(&j->out));
 	return -EAGAIN;
 }
 
-/* Writes @text and reads all that comes, at most @size - 1 bytes. */
-static void converse(struct child *c, const char *text, char *buf, size_t size)
+/* Writes the rest of its text and reads all that comes, at most @size - 1 bytes. */
+static void converse(struct job *j)
 {
-	size_t left = strlen(text), len = 0;
+	size_t len = 0;
 	ssize_t n = 1;
 
-	fcntl(c->in, F_SETFL, O_NONBLOCK);
 	while (n > 0) {
-		struct pollfd p[2] = { { .fd = c->out, .events = POLLIN },
-				       { .fd = left ? c->in : -1, .events = POLLOUT } };
+		struct pollfd p[2] = { { .fd = j->out, .events = POLLIN },
+				       { .fd = j->in, .events = POLLOUT } };
 
-		if (!left && c->in >= 0)
-			close(apptap_steal_fd(&c->in));
 		if (poll(p, 2, -1) < 0)
 			continue;
-		if (p[1].revents) {
-			ssize_t sent = write(c->in, text, left);
-
-			if (sent < 0 && errno != EAGAIN)
-				left = 0; /* it has had enough: its exit code tells */
-			else if (sent > 0) {
-				text += sent;
-				left -= (size_t)sent;
-			}
-		}
+		if (p[1].revents)
+			feed(j);
 		if (p[0].revents) {
 			char over[512];
-			bool room = len + 1 < size;
+			bool room = len + 1 < j->size;
 
-			n = read(c->out, room ? buf + len : over,
-				 room ? size - 1 - len : sizeof(over));
+			n = read(j->out, room ? j->buf + len : over,
+				 room ? j->size - 1 - len : sizeof(over));
 			len += room && n > 0 ? (size_t)n : 0;
 		}
 	}
-	buf[len] = '\0';
-	if (c->in >= 0)
-		close(c->in);
-	close(c->out);
+	j->buf[len] = '\0';
 }
 
-/* Return: its exit code, or -errno. */
-static int run(char *const argv[], const char *text, bool talks, char *buf, size_t size)
+static void finish(struct job *j)
 {
-	struct child c = { .in = -1, .out = -1 };
-	int status, r = start(&c, argv, talks);
+	int status;
 
-	if (r < 0)
-		return r;
-	converse(&c, text, buf, size);
-	while (waitpid(c.pid, &status, 0) < 0)
-		if (errno != EINTR)
-			return -errno;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
+	if (j->result < 0 || !j->path[0])
+		return;
+	converse(j);
+	if (j->in >= 0)
+		close(apptap_steal_fd(&j->in));
+	close(apptap_steal_fd(&j->out));
+	while (waitpid(j->pid, &status, 0) < 0)
+		if (errno != EINTR) {
+			j->result = -errno;
+			return;
+		}
+	j->result = WIFEXITED(status) ? WEXITSTATUS(status) : -EINTR;
+}
+
+/* Those of both families, at the same time where that is quicker. */
+static void run(struct job jobs[APPTAP_IPT_FAMILIES])
+{
+	bool together = may_run_together();
+
+	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++) {
+		jobs[i].argv[0] = jobs[i].path;
+		jobs[i].result = jobs[i].path[0] ? start(&jobs[i]) : 0;
+		if (!together)
+			finish(&jobs[i]);
+	}
+	for (int i = 0; together && i < APPTAP_IPT_FAMILIES; i++)
+		finish(&jobs[i]);
 }
 
 /* One line for a human, of what a program wrote. */
@@ -162,48 +206,94 @@ static void first_line(char *text)
 			*p = ' ';
 }
 
-int apptap_ipt_restore(enum apptap_ipt_family family, const char *text, struct apptap_error *err)
+static int judge_restore(struct job *j, struct apptap_error *err)
 {
-	char path[64], said[200] = "";
-	char *argv[] = { path, (char *)"-w", (char *)WAIT_SECONDS, (char *)"--noflush", NULL };
-	int r;
-
-	if (!program(family, "restore", path, sizeof(path)))
-		return apptap_ipt_check(family, err);
-	r = run(argv, text, false, said, sizeof(said));
-	if (r == 0)
+	if (j->result == 0)
 		return 0;
-	if (r < 0)
-		return apptap_error_set(err, -r, "running %s", path);
-	first_line(said);
-	return apptap_error_say(err, EOPNOTSUPP, "%s refuses our rules: %.150s", path, said);
+	if (j->result < 0)
+		return apptap_error_set(err, -j->result, "running %s", j->path);
+	first_line(j->buf);
+	return apptap_error_say(err, EOPNOTSUPP, "%s refuses our rules: %.150s", j->path, j->buf);
 }
 
-/* @table: NULL: all of them. */
-static int save(enum apptap_ipt_family family, const char *what, const char *table, char **out,
-		struct apptap_error *err)
+int apptap_ipt_restore(const char *const text[APPTAP_IPT_FAMILIES], struct apptap_error *err)
 {
-	char path[64];
-	char *argv[] = { path, table ? (char *)"-t" : NULL, (char *)table, NULL };
-	auto_free char *buf = malloc(SAVED_MAX);
-	int r;
+	struct job jobs[APPTAP_IPT_FAMILIES] = { 0 };
+	char said[APPTAP_IPT_FAMILIES][200] = { "", "" };
+	int r = 0;
 
-	if (!program(family, what, path, sizeof(path)))
-		return apptap_ipt_check(family, err);
-	if (!buf)
-		return apptap_error_set(err, ENOMEM, "reading the rules");
-	r = run(argv, "", true, buf, SAVED_MAX);
-	if (r < 0)
-		return apptap_error_set(err, -r, "running %s", path);
-	if (r > 0)
-		return apptap_error_say(err, EOPNOTSUPP, "%s fails", path);
-	*out = apptap_steal(&buf);
-	return 0;
+	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++) {
+		struct job *j = &jobs[i];
+
+		if (!text[i])
+			continue;
+		if (!program((enum apptap_ipt_family)i, "restore", j->path, sizeof(j->path)))
+			return apptap_ipt_check((enum apptap_ipt_family)i, err);
+		j->argv[1] = (char *)"-w";
+		j->argv[2] = (char *)WAIT_SECONDS;
+		j->argv[3] = (char *)"--noflush";
+		j->text = text[i];
+		j->buf = said[i];
+		j->size = sizeof(said[i]);
+	}
+	run(jobs);
+	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++) {
+		int code = judge_restore(&jobs[i], err);
+
+		r = r < 0 ? r : code;
+	}
+	return r;
 }
 
-int apptap_ipt_save(enum apptap_ipt_family family, char **out, struct apptap_error *err)
+static void prepare_save(struct job *j, enum apptap_ipt_family family, const char *what,
+			 const char *table, char *buf)
 {
-	return save(family, "save", "mangle", out, err);
+	if (!buf || !program(family, what, j->path, sizeof(j->path)))
+		return;
+	j->argv[1] = table ? (char *)"-t" : NULL;
+	j->argv[2] = (char *)table;
+	j->text = "";
+	j->talks = true;
+	j->buf = buf;
+	j->size = SAVED_MAX;
+}
+
+void apptap_ipt_save(char *out[APPTAP_IPT_FAMILIES])
+{
+	struct job jobs[APPTAP_IPT_FAMILIES] = { 0 };
+
+	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++) {
+		enum apptap_ipt_family family = (enum apptap_ipt_family)i;
+
+		out[i] = apptap_ipt_check(family, NULL) == 0 ? malloc(SAVED_MAX) : NULL;
+		prepare_save(&jobs[i], family, "save", "mangle", out[i]);
+	}
+	run(jobs);
+	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++)
+		if (!jobs[i].path[0] || jobs[i].result != 0) {
+			free(out[i]);
+			out[i] = NULL;
+		}
+}
+
+void apptap_ipt_free(char *saved[APPTAP_IPT_FAMILIES])
+{
+	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++)
+		free(saved[i]);
+}
+
+/* Of all tables, by the program whose name ends so. NULL: it does not say. */
+static char *save_all(enum apptap_ipt_family family, const char *what)
+{
+	struct job jobs[APPTAP_IPT_FAMILIES] = { 0 };
+	char *buf = malloc(SAVED_MAX);
+
+	prepare_save(&jobs[0], family, what, NULL, buf);
+	run(jobs);
+	if (jobs[0].path[0] && jobs[0].result == 0)
+		return buf;
+	free(buf);
+	return NULL;
 }
 
 uint32_t apptap_ipt_legacy_marks(enum apptap_ipt_family family)
@@ -217,8 +307,9 @@ uint32_t apptap_ipt_legacy_marks(enum apptap_ipt_family family)
 	if (fd < 0 || read(fd, &byte, 1) != 1)
 		return 0;
 	/* Where both programs are there, the one without the word may speak of nftables. */
-	if (save(family, "legacy-save", NULL, &saved, NULL) < 0 || !saved)
-		save(family, "save", NULL, &saved, NULL);
+	saved = save_all(family, "legacy-save");
+	if (!saved)
+		saved = save_all(family, "save");
 	return saved ? apptap_ipt_marks(saved) : 0;
 }
 
@@ -301,38 +392,47 @@ int apptap_ipt_removal(const char *saved, const char *tag, char *out, size_t siz
 	return w.left ? count : -ENOSPC;
 }
 
-static int remove_family(enum apptap_ipt_family family, const char *tag, struct apptap_error *err)
+/* Of the families that have a list in @saved. */
+static int remove_saved(char *const saved[APPTAP_IPT_FAMILIES], const char *tag,
+			struct apptap_error *err)
 {
-	auto_free char *saved = NULL;
-	auto_free char *text = NULL;
-	int count, r = apptap_ipt_save(family, &saved, err);
+	char *text[APPTAP_IPT_FAMILIES] = { NULL, NULL };
+	int total = 0, r = 0;
 
+	for (int i = 0; r >= 0 && i < APPTAP_IPT_FAMILIES; i++) {
+		if (!saved[i])
+			continue;
+		text[i] = malloc(SAVED_MAX);
+		r = text[i] ? apptap_ipt_removal(saved[i], tag, text[i], SAVED_MAX) : -ENOMEM;
+		total += r;
+		if (r == 0) {
+			free(text[i]);
+			text[i] = NULL;
+		}
+	}
 	if (r < 0)
-		return r;
-	text = malloc(SAVED_MAX);
-	if (!text)
-		return apptap_error_set(err, ENOMEM, "removing rules");
-	count = apptap_ipt_removal(saved, tag, text, SAVED_MAX);
-	if (count <= 0)
-		return count;
-	r = apptap_ipt_restore(family, text, err);
-	return r < 0 ? r : count;
+		apptap_error_set(err, -r, "removing rules");
+	else if (total)
+		r = apptap_ipt_restore((const char *const *)text, err);
+	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++)
+		free(text[i]);
+	return r < 0 ? r : total;
 }
 
 int apptap_ipt_remove(const char *tag, struct apptap_error *err)
 {
-	int total = 0, failed = 0;
+	char *saved[APPTAP_IPT_FAMILIES];
+	bool unknown = false;
+	int r;
 
-	for (int family = APPTAP_IPT_V4; family <= APPTAP_IPT_V6; family++) {
-		int r;
-
-		if (apptap_ipt_check((enum apptap_ipt_family)family, NULL) < 0)
-			continue;
-		r = remove_family((enum apptap_ipt_family)family, tag, err);
-		failed = r < 0 ? r : failed;
-		total += r > 0 ? r : 0;
-	}
-	return failed ? failed : total;
+	apptap_ipt_save(saved);
+	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++)
+		unknown |= !saved[i] && apptap_ipt_check((enum apptap_ipt_family)i, NULL) == 0;
+	r = remove_saved(saved, tag, err);
+	apptap_ipt_free(saved);
+	if (r >= 0 && unknown)
+		return apptap_error_say(err, EOPNOTSUPP, "iptables-save fails");
+	return r;
 }
 
 static uint32_t fewer(uint32_t v)
@@ -364,32 +464,45 @@ static bool tag_of(const char *line, char tag[APPTAP_TAG_BYTES + 1])
 	       apptap_tag_parse(p, tag) && p[APPTAP_TAG_BYTES] == '_';
 }
 
-int apptap_ipt_heal(struct apptap_error *err)
+/* Chains in one family's list whose tag nobody holds: all of those captures, in both families. */
+static int heal_listed(char *const saved[APPTAP_IPT_FAMILIES], const char *list,
+		       struct apptap_error *err)
 {
+	char tag[APPTAP_TAG_BYTES + 1], last[APPTAP_TAG_BYTES + 1] = "";
 	int total = 0;
 
-	for (int family = APPTAP_IPT_V4; family <= APPTAP_IPT_V6; family++) {
-		auto_free char *saved = NULL;
-		char tag[APPTAP_TAG_BYTES + 1], last[APPTAP_TAG_BYTES + 1] = "";
+	for (const char *l = list; l; l = next_line(l)) {
+		auto_close int fd = -1;
+		int r;
 
-		if (apptap_ipt_check((enum apptap_ipt_family)family, NULL) < 0 ||
-		    apptap_ipt_save((enum apptap_ipt_family)family, &saved, NULL) < 0)
+		if (!tag_of(l, tag) || strcmp(tag, last) == 0)
 			continue;
-		for (const char *l = saved; l; l = next_line(l)) {
-			auto_close int fd = -1;
-			int r;
-
-			if (!tag_of(l, tag) || strcmp(tag, last) == 0)
-				continue;
-			memcpy(last, tag, sizeof(last));
-			fd = apptap_tag_hold(APPTAP_IPT_HELD, tag);
-			if (fd < 0)
-				continue; /* somebody looks after it */
-			r = remove_family((enum apptap_ipt_family)family, tag, err);
-			if (r < 0)
-				return r;
-			total += r;
-		}
+		memcpy(last, tag, sizeof(last));
+		fd = apptap_tag_hold(APPTAP_IPT_HELD, tag);
+		if (fd < 0)
+			continue; /* somebody looks after it */
+		r = remove_saved(saved, tag, err);
+		if (r < 0)
+			return r;
+		total += r;
 	}
 	return total;
+}
+
+int apptap_ipt_heal(struct apptap_error *err)
+{
+	char *saved[APPTAP_IPT_FAMILIES];
+	int total = 0, r = 0;
+
+	apptap_ipt_save(saved);
+	/* Each by itself: what a list says is there once. */
+	for (int i = 0; r >= 0 && i < APPTAP_IPT_FAMILIES; i++) {
+		char *one[APPTAP_IPT_FAMILIES] = { NULL, NULL };
+
+		one[i] = saved[i];
+		r = heal_listed(one, saved[i], err);
+		total += r;
+	}
+	apptap_ipt_free(saved);
+	return r < 0 ? r : total;
 }

@@ -7,17 +7,20 @@
 #define APPTAP_IPT_PREFIX "APPTAP_" /* begins the name of every chain of ours */
 #define APPTAP_IPT_HELD "chains" /* apptap_tag_hold(): somebody looks after them */
 
-enum apptap_ipt_family { APPTAP_IPT_V4, APPTAP_IPT_V6 };
+enum apptap_ipt_family { APPTAP_IPT_V4, APPTAP_IPT_V6, APPTAP_IPT_FAMILIES };
 
 /* Is the program there, and has the kernel the family? 0, or -errno with @err saying what lacks. */
 int apptap_ipt_check(enum apptap_ipt_family family, struct apptap_error *err);
 
-/* Gives @text (of the table mangle) to iptables-restore --noflush: all of it is done, or nothing.
+/*
+ * Gives the texts (of the table mangle; NULL: none) to iptables-restore --noflush and to
+ * ip6tables-restore: all of a text is done, or nothing of it.
  */
-int apptap_ipt_restore(enum apptap_ipt_family family, const char *text, struct apptap_error *err);
+int apptap_ipt_restore(const char *const text[APPTAP_IPT_FAMILIES], struct apptap_error *err);
 
-/* What iptables-save -t mangle says: a string of the caller's. */
-int apptap_ipt_save(enum apptap_ipt_family family, char **out, struct apptap_error *err);
+/* What iptables-save -t mangle and ip6tables-save say; NULL: nothing. Strings of the caller's. */
+void apptap_ipt_save(char *out[APPTAP_IPT_FAMILIES]);
+void apptap_ipt_free(char *saved[APPTAP_IPT_FAMILIES]);
 
 /*
  * Writes into @out what removes the chains whose name begins with APPTAP_IPT_PREFIX @tag, and all

@@ -118,36 +118,41 @@ static void put_end(struct apptap_nfmsg *m, uint8_t family, const char *chain)
 	apptap_nfmsg_put_str(m, NFTA_CHAIN_NAME, chain);
 }
 
-static void restore_absent(enum apptap_ipt_family family, const char *absent)
+static void put_ends(struct apptap_nfmsg *m, enum apptap_ipt_family family, const char *saved,
+		     const char *absent)
 {
-	auto_free struct apptap_nfmsg *m = malloc(sizeof(*m));
-	auto_free char *saved = NULL;
-	struct apptap_nl nl = APPTAP_NL_CLOSED;
-	uint32_t generation = 0;
-
-	if (!m || !strpbrk(absent, letters[family]) ||
-	    apptap_nl_open(&nl, NETLINK_NETFILTER, NULL) < 0)
-		return;
-	if (ask(&nl, m, NFT_MSG_GETGEN, 0, take_generation, &generation) == 0 && generation &&
-	    apptap_ipt_save(family, &saved, NULL) == 0 && is_of_nftables(saved)) {
-		apptap_nfmsg_init(m);
-		apptap_nfmsg_batch_begin(m, NFNL_SUBSYS_NFTABLES);
-		/* Refused if anybody has changed anything since. */
-		apptap_nfmsg_put_be32(m, NFNL_BATCH_GENID, generation);
-		if (strchr(absent, letters[family][0]) && is_pristine(saved))
-			put_end(m, family_of(family), NULL);
-		for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
-			if (strchr(absent, letters[family][i + 1]) &&
-			    is_pristine_chain(saved, hooks[i]))
-				put_end(m, family_of(family), hooks[i]);
-		apptap_nfmsg_batch_end(m, NFNL_SUBSYS_NFTABLES);
-		apptap_nfmsg_send(&nl, m, NULL);
-	}
-	apptap_nl_close(&nl);
+	if (strchr(absent, letters[family][0]) && is_pristine(saved))
+		put_end(m, family_of(family), NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++)
+		if (strchr(absent, letters[family][i + 1]) && is_pristine_chain(saved, hooks[i]))
+			put_end(m, family_of(family), hooks[i]);
 }
 
 void apptap_ipt_restore_absent(const char *absent)
 {
-	restore_absent(APPTAP_IPT_V4, absent);
-	restore_absent(APPTAP_IPT_V6, absent);
+	auto_free struct apptap_nfmsg *m = malloc(sizeof(*m));
+	char *saved[APPTAP_IPT_FAMILIES] = { NULL, NULL };
+	struct apptap_nl nl = APPTAP_NL_CLOSED;
+	uint32_t generation = 0;
+	bool any = false;
+
+	if (!m || !*absent || apptap_nl_open(&nl, NETLINK_NETFILTER, NULL) < 0)
+		return;
+	if (ask(&nl, m, NFT_MSG_GETGEN, 0, take_generation, &generation) == 0 && generation)
+		apptap_ipt_save(saved);
+	apptap_nfmsg_init(m);
+	apptap_nfmsg_batch_begin(m, NFNL_SUBSYS_NFTABLES);
+	/* Refused if anybody has changed anything since. */
+	apptap_nfmsg_put_be32(m, NFNL_BATCH_GENID, generation);
+	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++) {
+		if (!saved[i] || !is_of_nftables(saved[i]))
+			continue;
+		put_ends(m, (enum apptap_ipt_family)i, saved[i], absent);
+		any = true;
+	}
+	apptap_nfmsg_batch_end(m, NFNL_SUBSYS_NFTABLES);
+	if (any)
+		apptap_nfmsg_send(&nl, m, NULL);
+	apptap_ipt_free(saved);
+	apptap_nl_close(&nl);
 }

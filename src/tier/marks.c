@@ -247,6 +247,7 @@ int apptap_marks_take(struct apptap_marks *m, struct apptap_error *err)
 /* ---- clearing ---- */
 
 #define CLEAR_A_SEND 32
+#define FEW 20000 /* connections; the kernel's walk alone takes as long as telling of so many */
 
 struct clearing {
 	uint32_t mark;
@@ -268,6 +269,7 @@ static int clear_one(const struct nlmsghdr *h, void *arg)
 	struct apptap_view v = { NLMSG_DATA(h), h->nlmsg_len - NLMSG_HDRLEN }, payload, tuple, zone;
 	const struct nfgenmsg *g = apptap_view_take(&v, sizeof(*g));
 	struct clearing *c = arg;
+	bool marked = false;
 	uint16_t type;
 
 	tuple = zone = (struct apptap_view){ NULL, 0 };
@@ -276,8 +278,10 @@ static int clear_one(const struct nlmsghdr *h, void *arg)
 			tuple = payload;
 		else if (type == CTA_ZONE)
 			zone = payload;
+		else if (type == CTA_MARK && payload.left >= 4)
+			marked = apptap_get_be32(payload.p) & c->mark;
 	}
-	if (!tuple.p)
+	if (!tuple.p || !marked)
 		return 0;
 	apptap_nfmsg_begin(c->msg, NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW, 0,
 			   g->nfgen_family, 0, "a new mark of a connection");
@@ -290,10 +294,20 @@ static int clear_one(const struct nlmsghdr *h, void *arg)
 	return c->msg->count == CLEAR_A_SEND ? send_clearing(c) : 0;
 }
 
+static bool are_few(void)
+{
+	auto_close int fd =
+		open("/proc/sys/net/netfilter/nf_conntrack_count", O_RDONLY | O_CLOEXEC);
+	char text[32] = "";
+
+	return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && strtoul(text, NULL, 10) < FEW;
+}
+
 int apptap_marks_clear(uint32_t mark, struct apptap_error *err)
 {
 	struct clearing c = { .mark = mark, .nl = APPTAP_NL_CLOSED };
 	auto_free struct apptap_nfmsg *msg = malloc(2 * sizeof(*msg));
+	bool few = are_few();
 	int r;
 
 	if (!msg)
@@ -301,9 +315,9 @@ int apptap_marks_clear(uint32_t mark, struct apptap_error *err)
 	c.msg = msg + 1;
 	apptap_nfmsg_init(c.msg);
 	r = apptap_nl_open(&c.nl, NETLINK_NETFILTER, err);
-	/* A filter is a mask and a value: one bit at a time. */
-	for (uint32_t left = mark; r >= 0 && left; left &= left - 1) {
-		dump_connections(msg, left & -left);
+	/* A filter is a mask and a value: one bit at a time. Without one all are told of. */
+	for (uint32_t left = mark; r >= 0 && left; left = few ? 0 : left & (left - 1)) {
+		dump_connections(msg, few ? 0 : left & -left);
 		r = ask(msg, clear_one, &c, err);
 		if (r >= 0)
 			r = send_clearing(&c);

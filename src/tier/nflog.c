@@ -431,15 +431,17 @@ static const char *nflog_ifname(const struct apptap_tier *t, int32_t ifindex)
 static void nflog_close(struct apptap_tier *t)
 {
 	struct nflog *s;
+	bool clears;
 
 	if (!t)
 		return;
 	s = nflog_of(t);
 	apptap_haste(false);
+	clears = s->rules && s->rules->ops->clears;
 	if (s->rules)
 		s->rules->ops->remove(s->rules);
 	apptap_nflog_close(s->reader);
-	if (s->marks.lock >= 0)
+	if (s->marks.lock >= 0 && !clears)
 		apptap_marks_clear(s->marks.mark, NULL);
 	apptap_marks_release(&s->marks);
 	apptap_links_close(s->links);
@@ -479,8 +481,6 @@ static int open_reader(struct nflog *s, uint16_t *group, struct apptap_error *er
 static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 		      struct apptap_error *err)
 {
-	struct apptap_rules_config rules = { .scope = cfg->scope };
-	uint32_t bits[APPTAP_BITS];
 	int r = apptap_links_open(&s->links, err);
 
 	if (r == 0)
@@ -503,23 +503,56 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 	else if (r == 0)
 		apptap_deaths_lost(s->deaths, UINT64_MAX);
 	if (r == 0)
+		r = watch(s, apptap_links_fd(s->links), err);
+	return r < 0 ? r : watch(s, s->timer, err);
+}
+
+/* By a packet of our own through the rules that are to stay. */
+static int prove(struct nflog *s, uid_t prover, struct apptap_error *err)
+{
+	int r;
+
+	if (prover == APPTAP_UID_NONE)
+		return 0;
+	r = apptap_nflog_prove(s->reader, s->tag, &s->delivered, err);
+	if (r < 0 || s->rules->ops->slow)
+		return r;
+	return s->rules->ops->update(s->rules, s->scope, err);
+}
+
+static int open_rules(struct nflog *s, struct apptap_error *err)
+{
+	struct apptap_rules_config rules = { .scope = s->scope, .prover = apptap_nflog_prover() };
+	/* Rules of its own, then. */
+	int r = rules.prover == APPTAP_UID_NONE ? apptap_nflog_probe(err) : 0;
+
+	if (r == 0)
 		r = apptap_marks_take(&s->marks, err);
 	if (r == 0)
 		r = open_reader(s, &rules.group, err);
 	if (r == 0)
 		r = watch(s, apptap_nflog_fd(s->reader), err);
-	if (r == 0)
-		r = watch(s, apptap_links_fd(s->links), err);
-	if (r == 0)
-		r = watch(s, s->timer, err);
 	if (r < 0)
 		return r;
 	s->empty_ns = apptap_clock_ns(CLOCK_REALTIME);
 	rules.mark = s->marks.mark;
 	memcpy(rules.tag, s->tag, sizeof(rules.tag));
 	r = apptap_rules_install(&s->rules, &rules, err);
+	return r < 0 ? r : prove(s, rules.prover, err);
+}
+
+static int begin_capture(struct nflog *s, const struct apptap_tier_config *cfg,
+			 struct apptap_error *err)
+{
+	uint32_t bits[APPTAP_BITS];
+	int r = open_parts(s, cfg, err);
+
 	if (r < 0)
 		return r;
+	r = open_rules(s, err);
+	if (r < 0)
+		return apptap_nflog_explain(err, r);
+	s->check_ns = apptap_clock_ns(CLOCK_MONOTONIC) + CHECK_NS;
 	apptap_rules_bits(s->marks.mark, bits);
 	r = apptap_adopt_new(&s->adopt, s->scope, s->diag, s->claims, s->rules,
 			     bits[APPTAP_BIT_GIVEN], err);
@@ -548,7 +581,7 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 	else if (s->base.fd < 0 || s->timer < 0)
 		r = apptap_error_set(err, errno, "making an event queue");
 	else
-		r = open_parts(s, cfg, err);
+		r = begin_capture(s, cfg, err);
 	if (r < 0) {
 		nflog_close(&s->base);
 		return r;
@@ -568,6 +601,7 @@ const struct apptap_tier_ops apptap_tier_nflog = {
 	.gist = "netfilter marks the app's connections and logs their packets (NFLOG)",
 	.by_name = true, /* sockdiag tells more of a UDP port that passes from user to user */
 	.may_end = true,
+	.open_proves = true,
 	.probe = apptap_nflog_probe,
 	.features = apptap_nflog_features,
 	.open = nflog_open,

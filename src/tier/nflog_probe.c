@@ -27,8 +27,10 @@
 
 struct probe {
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
+	uint64_t delivered; /* packets of the rules */
 	bool sent, answered;
 	const char *backend; /* NULL: none took our rules */
+	bool clears; /* it has cleared its marks */
 	bool loopback; /* a packet could be sent */
 };
 
@@ -57,6 +59,7 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 	if (p->prefix_len != APPTAP_RULES_TAG_BYTES + 1 ||
 	    memcmp(p->prefix, probe->tag, APPTAP_RULES_TAG_BYTES) != 0)
 		return 0;
+	probe->delivered++;
 	probe->sent |= p->prefix[APPTAP_RULES_TAG_BYTES] == APPTAP_RULE_SENT;
 	probe->answered |= p->prefix[APPTAP_RULES_TAG_BYTES] == APPTAP_RULE_GOT_MARKED;
 	return 0;
@@ -85,14 +88,25 @@ static int wait_for_both(struct probe *probe, struct apptap_nflog_reader *reader
 				"delivered (nfnetlink_log)");
 }
 
-static int prove(struct probe *probe, struct apptap_nflog_reader *reader, uint16_t group,
-		 uint32_t mark, struct apptap_error *err)
+/* With loopback down the rules are there, and more cannot be shown. */
+static int exchange(struct probe *probe, struct apptap_nflog_reader *reader, uid_t uid,
+		    struct apptap_error *err)
+{
+	probe->loopback = send_to_nobody(uid) == 0;
+	return probe->loopback ? wait_for_both(probe, reader, err) : 0;
+}
+
+/* By rules of its own, for no scope. */
+static int try_rules(struct probe *probe, struct apptap_nflog_reader *reader, uint16_t group,
+		     uint32_t mark, struct apptap_error *err)
 {
 	uid_t uid = apptap_probe_can_be(NOBODYS_UID) ? NOBODYS_UID : geteuid();
 	struct apptap_scope *scope = calloc(1, sizeof(*scope));
-	struct apptap_rules_config cfg = {
-		.scope = scope, .group = group, .mark = mark, .trial = true
-	};
+	struct apptap_rules_config cfg = { .scope = scope,
+					   .group = group,
+					   .mark = mark,
+					   .prover = APPTAP_UID_NONE,
+					   .trial = true };
 	struct apptap_rules *rules = NULL;
 	int r;
 
@@ -104,14 +118,30 @@ static int prove(struct probe *probe, struct apptap_nflog_reader *reader, uint16
 	memcpy(cfg.tag, probe->tag, sizeof(cfg.tag));
 	r = apptap_rules_install(&rules, &cfg, err);
 	free(scope);
-	if (r == 0)
+	if (r == 0) {
 		probe->backend = rules->ops->name;
-	/* With loopback down the rules are there, and more cannot be shown. */
-	probe->loopback = r == 0 && send_to_nobody(uid) == 0;
-	if (probe->loopback)
-		r = wait_for_both(probe, reader, err);
+		probe->clears = rules->ops->clears;
+		r = exchange(probe, reader, uid, err);
+	}
 	if (rules)
 		rules->ops->remove(rules);
+	return r;
+}
+
+uid_t apptap_nflog_prover(void)
+{
+	return apptap_probe_can_be(NOBODYS_UID) ? NOBODYS_UID : APPTAP_UID_NONE;
+}
+
+int apptap_nflog_prove(struct apptap_nflog_reader *reader, const char *tag, uint64_t *delivered,
+		       struct apptap_error *err)
+{
+	struct probe probe = { 0 };
+	int r;
+
+	memcpy(probe.tag, tag, sizeof(probe.tag));
+	r = exchange(&probe, reader, NOBODYS_UID, err);
+	*delivered = probe.delivered;
 	return r;
 }
 
@@ -133,7 +163,7 @@ const char *apptap_nflog_features(void)
 	return features;
 }
 
-static int explain(struct apptap_error *err, int r)
+int apptap_nflog_explain(struct apptap_error *err, int r)
 {
 	if (r == -EPERM || r == -EACCES)
 		apptap_error_hint(err, "run as root, or give it CAP_NET_ADMIN");
@@ -158,7 +188,7 @@ int apptap_nflog_probe(struct apptap_error *err)
 	if (r == 0)
 		r = apptap_nflog_open_free(&reader, &group, COPY_BYTES, 0, err);
 	if (r == 0)
-		r = prove(&probe, reader, group, marks.mark, err);
+		r = try_rules(&probe, reader, group, marks.mark, err);
 	note("nfnetlink_log", marks.lock >= 0, reader != NULL);
 	note("nftables", reader, probe.backend && strcmp(probe.backend, "nftables") == 0);
 	note("iptables", true, apptap_ipt_check(APPTAP_IPT_V4, NULL) == 0);
@@ -168,8 +198,8 @@ int apptap_nflog_probe(struct apptap_error *err)
 	note("connmark", probe.sent, probe.answered);
 	apptap_nflog_close(reader);
 	/* One of the bits is all that the datagram has left. */
-	if (marks.lock >= 0)
+	if (marks.lock >= 0 && !probe.clears)
 		apptap_marks_clear(marks.mark & -marks.mark, NULL);
 	apptap_marks_release(&marks);
-	return r < 0 ? explain(err, r) : 0;
+	return r < 0 ? apptap_nflog_explain(err, r) : 0;
 }

@@ -2,12 +2,25 @@
 #ifndef APPTAP_TIER_NFLOG_PROBE_H
 #define APPTAP_TIER_NFLOG_PROBE_H
 
-#include "base/error.h"
+#include "tier/nflog_read.h"
 
 /* 0: it does. Else @err names the piece that is missing. Leaves nothing behind. */
 int apptap_nflog_probe(struct apptap_error *err);
 
 /* What that found, "root=yes conntrack=yes ...", in the order in which one rests on the other. */
 const char *apptap_nflog_features(void);
+
+/* Who sends a packet of our own, beside rules of a capture; APPTAP_UID_NONE: we cannot be him. */
+uid_t apptap_nflog_prover(void);
+
+/*
+ * The same proof by rules that are there, made with that prover and @tag. What else comes meanwhile
+ * is read and thrown away. @delivered: all that came.
+ */
+int apptap_nflog_prove(struct apptap_nflog_reader *reader, const char *tag, uint64_t *delivered,
+		       struct apptap_error *err);
+
+/* Adds to @err what to try. Return: @r. */
+int apptap_nflog_explain(struct apptap_error *err, int r);
 
 #endif

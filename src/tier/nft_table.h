@@ -23,8 +23,9 @@ struct apptap_nft_table {
 void apptap_nft_table_begin(struct apptap_nft_table *n, uint16_t message, uint16_t flags,
 			    const char *what);
 
-/* The table with all that is in it. */
-void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope *scope);
+/* The table with all that is in it. @prover: as in struct apptap_rules_config. */
+void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope *scope,
+			  uid_t prover);
 
 /*
  * Begins a message about elements of @set: _element() for each, then apptap_nfmsg_unnest() with

@@ -63,6 +63,8 @@ struct apptap_rules_config {
 	const struct apptap_scope *scope; /* borrowed for the call */
 	uint16_t group; /* NFLOG's */
 	uint32_t mark; /* APPTAP_BITS bits, free in every mark that is in use */
+	uid_t prover; /* of a packet of our own, over loopback: counts as the app's until the first
+		       * update; APPTAP_UID_NONE: there is none */
 	bool trial; /* for a probe: one family shows what the other would, and nothing is healed */
 	char tag[APPTAP_RULES_TAG_BYTES +
 		 1]; /* begins each prefix: tells our packets from others' */
@@ -73,6 +75,7 @@ struct apptap_rules;
 struct apptap_rules_ops {
 	const char *name; /* "nftables" */
 	bool slow; /* a change takes milliseconds, for it runs a program */
+	bool clears; /* its end is that of the marks, too */
 	/* On return every packet of the scope is marked and logged. All or nothing. */
 	int (*install)(struct apptap_rules **out, const struct apptap_rules_config *cfg,
 		       struct apptap_error *err);
@@ -93,8 +96,8 @@ struct apptap_rules_ops {
 	/* Are they there still? -ESTALE: somebody has removed them. */
 	int (*check)(struct apptap_rules *r, struct apptap_error *err);
 	/*
-	 * Logs nothing more. @logged: packets that were logged until then, of which some may not
-	 * have been delivered.
+	 * Logs nothing more, or only for a moment. @logged: packets that were logged until then, of
+	 * which some may not have been delivered.
 	 */
 	int (*silence)(struct apptap_rules *r, uint64_t *logged, struct apptap_error *err);
 	void (*remove)(struct apptap_rules *r); /* NULL is fine */

@@ -30,7 +30,7 @@ struct ipt_rules {
 	size_t ports;
 	enum apptap_ipt_family family; /* of the text that is being written */
 	size_t len;
-	char text[TEXT_BYTES];
+	char text[APPTAP_IPT_FAMILIES][TEXT_BYTES];
 };
 
 static struct ipt_rules *ipt_of(struct apptap_rules *r)
@@ -46,9 +46,9 @@ static void say(struct ipt_rules *n, const char *fmt, ...)
 	int len;
 
 	va_start(ap, fmt);
-	len = vsnprintf(n->text + n->len, sizeof(n->text) - n->len, fmt, ap);
+	len = vsnprintf(n->text[n->family] + n->len, TEXT_BYTES - n->len, fmt, ap);
 	va_end(ap);
-	n->len = MIN(n->len + (size_t)MAX(len, 0), sizeof(n->text) - 1);
+	n->len = MIN(n->len + (size_t)MAX(len, 0), TEXT_BYTES - 1);
 }
 
 /* -A <chain of ours> @match -j or -g @target, a chain of ours too */
@@ -174,30 +174,40 @@ static const char *const chains[] = { "OUT",	 "MINE",    "SENT",  "TAKEN", "WAIT
 				      "DECIDED", "PENDING", "GIVEN", "STRAY", "IN",
 				      "CAME",	 "GOT",	    "ASK",   "PORTS" };
 
-static void begin(struct ipt_rules *n, enum apptap_ipt_family family)
+/* One change of both families: @each writes it. */
+static int change(struct ipt_rules *n, void (*each)(struct ipt_rules *n, const void *arg),
+		  const void *arg, struct apptap_error *err)
 {
-	n->family = family;
-	n->len = 0;
-	say(n, "*mangle\n");
+	const char *texts[APPTAP_IPT_FAMILIES] = { NULL, NULL };
+
+	for (int i = 0; i <= (n->v6 ? APPTAP_IPT_V6 : APPTAP_IPT_V4); i++) {
+		n->family = (enum apptap_ipt_family)i;
+		n->len = 0;
+		say(n, "*mangle\n");
+		each(n, arg);
+		say(n, "COMMIT\n");
+		if (n->len >= TEXT_BYTES - 1)
+			return apptap_error_say(err, E2BIG, "more rules than there is room for");
+		texts[i] = n->text[i];
+	}
+	return apptap_ipt_restore(texts, err);
 }
 
-static int commit(struct ipt_rules *n, struct apptap_error *err)
+static void write_all(struct ipt_rules *n, const void *arg)
 {
-	say(n, "COMMIT\n");
-	if (n->len >= sizeof(n->text) - 1)
-		return apptap_error_say(err, E2BIG, "more rules than there is room for");
-	return apptap_ipt_restore(n->family, n->text, err);
-}
+	const struct apptap_rules_config *cfg = arg;
+	const char *group = n->family == APPTAP_IPT_V6 ? "ff00::/8" : "224.0.0.0/3";
+	char m[96];
 
-static int install_family(struct ipt_rules *n, enum apptap_ipt_family family,
-			  const struct apptap_scope *scope, struct apptap_error *err)
-{
-	const char *group = family == APPTAP_IPT_V6 ? "ff00::/8" : "224.0.0.0/3";
-
-	begin(n, family);
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
 		say(n, ":" APPTAP_IPT_PREFIX "%s_%s - [0:0]\n", n->tag, chains[i]);
-	out_rules(n, scope);
+	/* It stays, for taking it away would take as long as this: cheap for all but loopback. */
+	if (cfg->prover != APPTAP_UID_NONE && n->family == APPTAP_IPT_V4) {
+		snprintf(m, sizeof(m), "-d 127.0.0.1/32 -p udp -m owner --uid-owner %u",
+			 (unsigned)cfg->prover);
+		go_to(n, "OUT", m, "MINE");
+	}
+	out_rules(n, cfg->scope);
 	out_chains(n);
 	in_rules(n);
 	/* Behind every filter of OUTPUT, before every filter of INPUT. What comes back to this
@@ -205,7 +215,6 @@ static int install_family(struct ipt_rules *n, enum apptap_ipt_family family,
 	say(n, "-I POSTROUTING ! -d %s -j " APPTAP_IPT_PREFIX "%s_OUT\n", group, n->tag);
 	say(n, "-I OUTPUT -d %s -j " APPTAP_IPT_PREFIX "%s_OUT\n", group, n->tag);
 	say(n, "-I INPUT -j " APPTAP_IPT_PREFIX "%s_IN\n", n->tag);
-	return commit(n, err);
 }
 
 static void ipt_remove(struct apptap_rules *r)
@@ -246,11 +255,7 @@ static int install_both(struct ipt_rules *n, const struct apptap_rules_config *c
 	if (n->v6)
 		apptap_ipt_absent(APPTAP_IPT_V6, absent);
 	r = apptap_guardian_start(&n->guardian, &orders, err);
-	if (r == 0)
-		r = install_family(n, APPTAP_IPT_V4, cfg->scope, err);
-	if (r == 0 && n->v6)
-		r = install_family(n, APPTAP_IPT_V6, cfg->scope, err);
-	return r;
+	return r < 0 ? r : change(n, write_all, cfg, err);
 }
 
 static int ipt_install(struct apptap_rules **out, const struct apptap_rules_config *cfg,
@@ -275,21 +280,6 @@ static int ipt_install(struct apptap_rules **out, const struct apptap_rules_conf
 	}
 	*out = &n->base;
 	return 0;
-}
-
-/* One change of both families: @each writes it. */
-static int change(struct ipt_rules *n, void (*each)(struct ipt_rules *n, const void *arg),
-		  const void *arg, struct apptap_error *err)
-{
-	int r = 0;
-
-	for (int family = APPTAP_IPT_V4; r == 0 && family <= (n->v6 ? APPTAP_IPT_V6 : 0);
-	     family++) {
-		begin(n, (enum apptap_ipt_family)family);
-		each(n, arg);
-		r = commit(n, err);
-	}
-	return r;
 }
 
 /* A chain that is declared again begins empty. */
@@ -365,15 +355,12 @@ static int ipt_doubt(struct apptap_rules *r, bool all, struct apptap_error *err)
 }
 
 /* Do packets come to our chains, and is something in them? */
-static bool is_whole(struct ipt_rules *n, enum apptap_ipt_family family)
+static bool is_whole(struct ipt_rules *n, const char *saved)
 {
 	static const char *const parts[] = { " -j %s%s_OUT\n", " -j %s%s_IN\n", "-A %s%s_OUT ",
 					     "-A %s%s_IN ",    "-A %s%s_MINE ", "-A %s%s_GOT " };
-	auto_free char *saved = NULL;
 	char part[64];
 
-	if (apptap_ipt_save(family, &saved, NULL) < 0)
-		return true; /* not known */
 	for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
 		snprintf(part, sizeof(part), parts[i], APPTAP_IPT_PREFIX, n->tag);
 		if (!strstr(saved, part))
@@ -385,29 +372,33 @@ static bool is_whole(struct ipt_rules *n, enum apptap_ipt_family family)
 static int ipt_check(struct apptap_rules *r, struct apptap_error *err)
 {
 	struct ipt_rules *n = ipt_of(r);
+	char *saved[APPTAP_IPT_FAMILIES];
+	bool whole = true; /* as far as is known */
 
-	if (is_whole(n, APPTAP_IPT_V4) && (!n->v6 || is_whole(n, APPTAP_IPT_V6)))
+	apptap_ipt_save(saved);
+	if (saved[APPTAP_IPT_V4])
+		whole = is_whole(n, saved[APPTAP_IPT_V4]);
+	if (saved[APPTAP_IPT_V6] && n->v6)
+		whole &= is_whole(n, saved[APPTAP_IPT_V6]);
+	apptap_ipt_free(saved);
+	if (whole)
 		return 0;
 	return apptap_error_say(err, ESTALE, "somebody has removed our rules from iptables");
 }
 
-static void write_silence(struct ipt_rules *n, const void *arg)
-{
-	(void)arg;
-	say(n, ":" APPTAP_IPT_PREFIX "%s_OUT - [0:0]\n", n->tag);
-	say(n, ":" APPTAP_IPT_PREFIX "%s_IN - [0:0]\n", n->tag);
-}
-
-/* What was logged is not counted here: @logged stays as it is. */
+/* The guardian begins to remove them. What was logged is not counted here: @logged stays. */
 static int ipt_silence(struct apptap_rules *r, uint64_t *logged, struct apptap_error *err)
 {
 	(void)logged;
-	return change(ipt_of(r), write_silence, NULL, err);
+	(void)err;
+	apptap_guardian_tell(&ipt_of(r)->guardian);
+	return 0;
 }
 
 const struct apptap_rules_ops apptap_rules_ipt = {
 	.name = "iptables",
 	.slow = true,
+	.clears = true,
 	.install = ipt_install,
 	.update = ipt_update,
 	.own_ports = ipt_own_ports,
