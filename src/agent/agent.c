@@ -177,7 +177,7 @@ static void probe(struct agent *a)
 		}
 		if (ops->features)
 			snprintf(t->features, sizeof(t->features), "%s", ops->features());
-		t->chosen = t->works && !ops->by_name && !chosen;
+		t->chosen = t->works && !chosen;
 		chosen |= t->chosen;
 	}
 	ev.probe.tier_count = n;

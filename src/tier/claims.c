@@ -374,3 +374,8 @@ bool apptap_claims_contested(const struct apptap_claims *c, uint64_t now_ns)
 {
 	return c->contested_ns && now_ns < c->contested_ns + CONTESTED_NS;
 }
+
+bool apptap_claims_unsure(const struct apptap_claims *c, uint64_t now_ns)
+{
+	return c->unsure_ns && now_ns < c->unsure_ns + CONTESTED_NS;
+}

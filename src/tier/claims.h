@@ -78,4 +78,7 @@ uint64_t apptap_claims_lookups(const struct apptap_claims *c);
 /* Has another owner taken a flow of the app's in the last seconds? Then exact times matter. */
 bool apptap_claims_contested(const struct apptap_claims *c, uint64_t now_ns);
 
+/* Was it not to be told whose a datagram was, in the last seconds? Then we ask too late. */
+bool apptap_claims_unsure(const struct apptap_claims *c, uint64_t now_ns);
+
 #endif

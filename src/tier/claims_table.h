@@ -51,7 +51,8 @@ struct apptap_claims {
 	uint64_t number; /* of the last packet */
 	uint64_t key[2];
 	uint64_t lookups;
-	uint64_t contested_ns;
+	uint64_t contested_ns; /* CLOCK_REALTIME: when one was last taken; 0: never */
+	uint64_t unsure_ns; /* the same: when nothing proved whose a datagram was */
 	struct apptap_claim_flow flows[APPTAP_CLAIM_SETS][APPTAP_CLAIM_WAYS];
 	struct apptap_claim_port ports[65536]; /* of UDP and UDP-Lite: they rarely share one */
 	uint64_t ours[APPTAP_CLAIM_COOKIES]; /* cookies of the app's sockets, by their low bits */

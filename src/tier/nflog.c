@@ -24,6 +24,7 @@
 #include "tier/nflog_packet.h"
 #include "tier/nflog_probe.h"
 #include "tier/nflog_read.h"
+#include "tier/room.h"
 #include "tier/rules.h"
 #include "tier/silence.h"
 #include "tier/tier.h"
@@ -55,8 +56,8 @@ struct nflog {
 	struct apptap_silence *silence;
 	struct apptap_deaths *deaths;
 	struct apptap_obituaries *obituaries; /* NULL: the kernel has none */
-	struct apptap_contest *contest; /* NULL: nobody takes the app's ports */
-	bool contested;
+	struct apptap_contest *contest; /* NULL: it is plain whose the app's ports are */
+	bool contested, witnessed;
 	int timer;
 	long timer_ms; /* its interval; 0: not armed */
 	struct apptap_marks marks;
@@ -252,22 +253,25 @@ static int pump(struct nflog *s, bool last)
 }
 
 /*
- * While a port of the app's is being taken by others every moment counts until we ask. All that
- * costs everybody a little, so it is for then only.
+ * While a port of the app's is being taken by others, or we come too late to be told whose one is,
+ * every moment counts until we ask. All that costs everybody a little, so it is for then only.
  */
 static void tend_witnesses(struct nflog *s)
 {
-	bool want = apptap_claims_contested(s->claims, s->now_ns);
+	bool contested = apptap_claims_contested(s->claims, s->now_ns);
+	bool want = contested || apptap_claims_unsure(s->claims, s->now_ns);
 
-	if (want == s->contested)
+	if (contested != s->contested) {
+		s->contested = contested;
+		s->rules->ops->doubt(s->rules, contested, NULL);
+	}
+	if (want == s->witnessed)
 		return;
-	s->contested = want;
+	s->witnessed = want;
 	if (want) {
 		apptap_contest_open(&s->contest, s->scope, NULL);
 		apptap_claims_witness(s->claims, s->contest);
-		s->rules->ops->doubt(s->rules, true, NULL);
 	} else {
-		s->rules->ops->doubt(s->rules, false, NULL);
 		apptap_claims_witness(s->claims, NULL);
 		apptap_contest_close(apptap_steal(&s->contest));
 	}
@@ -507,24 +511,11 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 	return r < 0 ? r : watch(s, s->timer, err);
 }
 
-/* By a packet of our own through the rules that are to stay. */
-static int prove(struct nflog *s, uid_t prover, struct apptap_error *err)
-{
-	int r;
-
-	if (prover == APPTAP_UID_NONE)
-		return 0;
-	r = apptap_nflog_prove(s->reader, s->tag, &s->delivered, err);
-	if (r < 0 || s->rules->ops->slow)
-		return r;
-	return s->rules->ops->update(s->rules, s->scope, err);
-}
-
 static int open_rules(struct nflog *s, struct apptap_error *err)
 {
 	struct apptap_rules_config rules = { .scope = s->scope, .prover = apptap_nflog_prover() };
 	/* Rules of its own, then. */
-	int r = rules.prover == APPTAP_UID_NONE ? apptap_nflog_probe(err) : 0;
+	int r = rules.prover == APPTAP_UID_NONE ? apptap_nflog_probe(err) : apptap_room_check(err);
 
 	if (r == 0)
 		r = apptap_marks_take(&s->marks, err);
@@ -538,7 +529,9 @@ static int open_rules(struct nflog *s, struct apptap_error *err)
 	rules.mark = s->marks.mark;
 	memcpy(rules.tag, s->tag, sizeof(rules.tag));
 	r = apptap_rules_install(&s->rules, &rules, err);
-	return r < 0 ? r : prove(s, rules.prover, err);
+	if (r == 0 && rules.prover != APPTAP_UID_NONE)
+		r = apptap_nflog_prove(s->reader, s->rules, &rules, &s->delivered, err);
+	return r;
 }
 
 static int begin_capture(struct nflog *s, const struct apptap_tier_config *cfg,
@@ -599,7 +592,6 @@ static int nflog_open(struct apptap_tier **t, const struct apptap_tier_config *c
 const struct apptap_tier_ops apptap_tier_nflog = {
 	.name = "nflog",
 	.gist = "netfilter marks the app's connections and logs their packets (NFLOG)",
-	.by_name = true, /* sockdiag tells more of a UDP port that passes from user to user */
 	.may_end = true,
 	.open_proves = true,
 	.probe = apptap_nflog_probe,

@@ -18,6 +18,7 @@
 #include "tier/marks.h"
 #include "tier/nflog_read.h"
 #include "tier/probe_socket.h"
+#include "tier/room.h"
 #include "tier/rules.h"
 
 #define NOBODYS_UID 2000000001U
@@ -133,16 +134,19 @@ uid_t apptap_nflog_prover(void)
 	return apptap_probe_can_be(NOBODYS_UID) ? NOBODYS_UID : APPTAP_UID_NONE;
 }
 
-int apptap_nflog_prove(struct apptap_nflog_reader *reader, const char *tag, uint64_t *delivered,
+int apptap_nflog_prove(struct apptap_nflog_reader *reader, struct apptap_rules *rules,
+		       const struct apptap_rules_config *cfg, uint64_t *delivered,
 		       struct apptap_error *err)
 {
 	struct probe probe = { 0 };
 	int r;
 
-	memcpy(probe.tag, tag, sizeof(probe.tag));
-	r = exchange(&probe, reader, NOBODYS_UID, err);
+	memcpy(probe.tag, cfg->tag, sizeof(probe.tag));
+	r = exchange(&probe, reader, cfg->prover, err);
 	*delivered = probe.delivered;
-	return r;
+	if (r < 0 || rules->ops->slow)
+		return r;
+	return rules->ops->update(rules, cfg->scope, err);
 }
 
 static char features[256];
@@ -165,6 +169,8 @@ const char *apptap_nflog_features(void)
 
 int apptap_nflog_explain(struct apptap_error *err, int r)
 {
+	if (err && err->hint[0])
+		return r;
 	if (r == -EPERM || r == -EACCES)
 		apptap_error_hint(err, "run as root, or give it CAP_NET_ADMIN");
 	else
@@ -185,6 +191,8 @@ int apptap_nflog_probe(struct apptap_error *err)
 	features[0] = '\0';
 	note("root", true, r != -EPERM && r != -EACCES);
 	note("conntrack", r != -EPERM && r != -EACCES, r == 0);
+	if (r == 0)
+		r = apptap_room_check(err);
 	if (r == 0)
 		r = apptap_nflog_open_free(&reader, &group, COPY_BYTES, 0, err);
 	if (r == 0)

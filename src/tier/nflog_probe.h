@@ -3,6 +3,7 @@
 #define APPTAP_TIER_NFLOG_PROBE_H
 
 #include "tier/nflog_read.h"
+#include "tier/rules.h"
 
 /* 0: it does. Else @err names the piece that is missing. Leaves nothing behind. */
 int apptap_nflog_probe(struct apptap_error *err);
@@ -14,10 +15,11 @@ const char *apptap_nflog_features(void);
 uid_t apptap_nflog_prover(void);
 
 /*
- * The same proof by rules that are there, made with that prover and @tag. What else comes meanwhile
- * is read and thrown away. @delivered: all that came.
+ * The same proof by rules that are to stay, made by @cfg with that prover. What else comes
+ * meanwhile is read and thrown away. @delivered: all that came.
  */
-int apptap_nflog_prove(struct apptap_nflog_reader *reader, const char *tag, uint64_t *delivered,
+int apptap_nflog_prove(struct apptap_nflog_reader *reader, struct apptap_rules *rules,
+		       const struct apptap_rules_config *cfg, uint64_t *delivered,
 		       struct apptap_error *err);
 
 /* Adds to @err what to try. Return: @r. */

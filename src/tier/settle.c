@@ -16,6 +16,7 @@
 #define TOLD_NS                                                                           \
 	(500 * APPTAP_NSEC_PER_MSEC) /* for all news of closed sockets, on a busy machine \
 				      */
+#define LATE_NS (20 * APPTAP_NSEC_PER_MSEC) /* and then we had better ask at once */
 #define TCP_MEMORY_NS (120 * APPTAP_NSEC_PER_SEC) /* TIME_WAIT, and the last retransmissions */
 #define RAW_MEMORY_NS (10 * APPTAP_NSEC_PER_SEC)
 
@@ -127,6 +128,7 @@ static enum apptap_claim settle_told(struct apptap_claims *c, struct apptap_clai
 		return APPTAP_CLAIM_OURS;
 	if (c->contest && k->rx_ns && apptap_contest_judge(c->contest, &contest, uid))
 		return APPTAP_CLAIM_OURS;
+	c->unsure_ns = k->met_ns;
 	return APPTAP_CLAIM_UNKNOWN;
 }
 
@@ -148,8 +150,11 @@ static enum apptap_claim settle_datagram(struct apptap_claims *c, const struct a
 		return found_ours ? APPTAP_CLAIM_OURS : APPTAP_CLAIM_FOREIGN;
 	if (!found_ours && !marked && !k->was_ours)
 		return APPTAP_CLAIM_FOREIGN;
-	if (!all_told(c, k, now_ns) && !last && now_ns < k->met_ns + TOLD_NS)
+	if (!all_told(c, k, now_ns) && !last && now_ns < k->met_ns + TOLD_NS) {
+		if (now_ns > k->met_ns + LATE_NS)
+			c->unsure_ns = now_ns;
 		return APPTAP_CLAIM_WAIT;
+	}
 	return settle_told(c, k, uid);
 }
 

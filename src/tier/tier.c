@@ -75,8 +75,6 @@ static int open_best(struct apptap_tier **out, const struct apptap_tier_config *
 		int r;
 
 		why = (struct apptap_error){ 0 };
-		if (apptap_tiers[i]->by_name)
-			continue;
 		/* After the last there is no choice: opening it says as much as probing it. */
 		if (apptap_tiers[i + 1]) {
 			r = try_tier(out, apptap_tiers[i], cfg, &why);

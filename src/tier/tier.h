@@ -79,7 +79,6 @@ struct apptap_tier_ops {
 	const char *name; /* what follows --tier */
 	const char *gist; /* one line for --probe: how it scopes */
 	unsigned scopes; /* enum apptap_tier_scopes; another scope never reaches open */
-	bool by_name; /* auto passes it over */
 	bool may_end; /* somebody may take away what it rests on: dispatch says -ESTALE then */
 	bool open_proves; /* open does what probe does: no need to do it twice */
 	/* 0: works on this machine now, proven by a live packet. -errno: @err says why not. */

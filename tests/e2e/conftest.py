@@ -34,7 +34,7 @@ def tiers():
 def pytest_generate_tests(metafunc):
     if "tier" in metafunc.fixturenames and "rules" not in metafunc.fixturenames:
         other = getattr(metafunc.module, "NOT_THROUGH", ())	# tiers that promise otherwise
-        if not os.environ.get("APPTAP_ALL"):	# or that auto does not take: its time is for the others
+        if not os.environ.get("APPTAP_ALL"):	# or that have more leisure there: their time is for the others
             other += getattr(metafunc.module, "AT_LEISURE", ())
         metafunc.parametrize("tier", [t for t in tiers() if t not in other])
 

@@ -195,6 +195,56 @@ def test_forced_but_not_possible(lab):
     assert any("nflog does not work here" in text for text in said["warnings"]), said["warnings"]
 
 
+def without(lab, rights, *options, tier="auto"):
+    """AppTap as a root that has not these rights."""
+    path = lab.file("without.pcapng")
+    if not shutil.which("capsh"):
+        pytest.skip("needs capsh")
+    return lab.capture(["capsh", f"--drop={rights}", "--", "-c", " ".join(
+        [f"exec {lab_module.APPTAP} --local --tier {tier} --json -v", *options, "-o", path])], path)
+
+
+NO_BPF = "cap_bpf,cap_sys_admin,cap_perfmon"
+
+
+def test_auto_where_bpf_does_not_work(lab, present, backend):
+    """It is the next that auto takes, and says nothing of it; it shows whose packets these are, and leaves
+    nothing behind."""
+    workloads = [lab_module.BY_NAME[n] for n in ("tcp_short", "dns", "port_reuse_tcp")]
+    outcome = lab.run(workloads, lambda: without(lab, NO_BPF, f"--uid {truth.APP_UID}").wait_ready())
+    assert outcome.code == 0 and outcome.json["tier"] == "nflog", outcome.tool.talk
+    assert not outcome.json["warnings"]
+    judge(outcome, *workloads)
+    account(outcome)
+    assert ruleset(lab) == present
+    assert not [m for m in re.findall(r" mark=(\d+)", marks(lab)) if int(m) & ~0xc040]	# but for theirs
+
+
+def test_probe_says_what_auto_takes(lab, monkeypatch):
+    """The best that works: nflog where bpf does not, sockdiag where neither does."""
+    for rights, room, chosen in ((NO_BPF, "", "nflog"), (NO_BPF + ",cap_net_admin", "", "sockdiag"),
+                                 (NO_BPF, "APPTAP_CONNTRACK_MAX=1", "sockdiag")):
+        done = subprocess.run([*lab.inside("app"), "capsh", f"--drop={rights}", "--", "-c",
+                               f"{room} exec {lab_module.APPTAP} --probe --local --json"],
+                              capture_output=True, text=True, check=False)
+        assert [t["name"] for t in json.loads(done.stdout)["tiers"] if t["chosen"]] == [chosen], done.stdout
+
+
+def test_no_room_in_conntrack(lab):
+    """Its rules would have the kernel track the connections of all: not where they may fill the table."""
+    lab.hoard(300)
+    for most, tier in (("500", "sockdiag"), ("5000", "nflog")):
+        tool = lab.apptap(tier="nflog", env=[f"APPTAP_CONNTRACK_MAX={most}"]).wait_ready()
+        assert tool.stop() == 0 and tool.json()["tier"] == tier
+        assert any("little room" in text for text in tool.json()["warnings"]) == (tier == "sockdiag")
+
+
+def test_auto_by_cgroup(lab):
+    """Which it cannot tell apart: auto goes on to the next."""
+    tool = without(lab, "cap_bpf,cap_perfmon", "--pid", str(os.getpid())).wait_ready()
+    assert tool.stop() == 0 and tool.json()["tier"] != "nflog", tool.talk
+
+
 @pytest.mark.parametrize("chain", ["", "MINE"])
 def test_rules_removed_by_somebody(lab, monkeypatch, chain):
     """iptables -F while it captures, of all chains or of one of ours: it says so, and the next tier goes
