@@ -40,7 +40,6 @@
 	(30 * APPTAP_NSEC_PER_MSEC) /* what need not come at once may lie in the kernel */
 #define LAST_NEWS_NS (500 * APPTAP_NSEC_PER_MSEC)
 #define CHECK_NS (1 * APPTAP_NSEC_PER_SEC)
-#define CHECK_SHARE 20 /* iptables is a program to run: at most one part in so many of our time */
 
 struct nflog {
 	struct apptap_tier base;
@@ -261,20 +260,17 @@ static void tend_witnesses(struct nflog *s)
 	bool contested = apptap_claims_contested(s->claims, s->now_ns);
 	bool want = contested || apptap_claims_unsure(s->claims, s->now_ns);
 
-	if (contested != s->contested) {
-		s->contested = contested;
-		s->rules->ops->doubt(s->rules, contested, NULL);
-	}
-	if (want == s->witnessed)
-		return;
-	s->witnessed = want;
-	if (want) {
+	if (want && !s->witnessed) {
 		apptap_contest_open(&s->contest, s->scope, NULL);
 		apptap_claims_witness(s->claims, s->contest);
-	} else {
+	} else if (!want && s->witnessed) {
 		apptap_claims_witness(s->claims, NULL);
 		apptap_contest_close(apptap_steal(&s->contest));
 	}
+	s->witnessed = want;
+	if (contested != s->contested) /* last, for it may take a while */
+		s->rules->ops->doubt(s->rules, contested, NULL);
+	s->contested = contested;
 }
 
 /* What is asked of the socket table must be asked at once: who has a port may give it up soon. */
@@ -317,15 +313,12 @@ static void arm_timer(struct nflog *s)
 /* Where somebody has flushed them, nothing would come any more, and nobody would say so. */
 static int check_rules(struct nflog *s, struct apptap_error *err)
 {
-	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC), cost_ns;
-	int r;
+	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 
 	if (now_ns < s->check_ns)
 		return 0;
-	r = s->rules->ops->check(s->rules, err);
-	cost_ns = apptap_clock_ns(CLOCK_MONOTONIC) - now_ns;
-	s->check_ns = now_ns + MAX(CHECK_NS, cost_ns * CHECK_SHARE);
-	return r;
+	s->check_ns = now_ns + CHECK_NS;
+	return s->rules->ops->check(s->rules, err);
 }
 
 static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,

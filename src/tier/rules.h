@@ -93,7 +93,7 @@ struct apptap_rules_ops {
 	 * to some thousands a second.
 	 */
 	int (*doubt)(struct apptap_rules *r, bool all, struct apptap_error *err);
-	/* Are they there still? -ESTALE: somebody has removed them. */
+	/* Are they there still? To be called now and then. -ESTALE: somebody has removed them. */
 	int (*check)(struct apptap_rules *r, struct apptap_error *err);
 	/*
 	 * Logs nothing more, or only for a moment. @logged: packets that were logged until then, of

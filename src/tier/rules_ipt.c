@@ -8,12 +8,15 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 #include "tier/guardian.h"
 #include "tier/ipt_table.h"
 #include "tier/rules.h"
 
 #define TEXT_BYTES (256U << 10)
+#define COST_SHARE 20 /* looking for our rules takes at most one part in so many of a CPU */
 #define PORTS_MAX 500 /* rules for bound ports */
 #define ANYBODY "-m owner --uid-owner 0-4294967294" /* there is a socket with an open file */
 
@@ -26,6 +29,10 @@ struct ipt_rules {
 	bool v6;
 	int held; /* owned: the name of our chains */
 	struct apptap_guardian guardian; /* owned */
+	pid_t errand; /* owned: does what nobody waits for; 0: there is none */
+	uint64_t
+		rest_ns; /* CLOCK_MONOTONIC: until then looking for our rules would cost too much */
+	bool gone; /* it has found that our rules are not there any more */
 	uint8_t told[65536 / 8]; /* ports that have a rule */
 	size_t ports;
 	enum apptap_ipt_family family; /* of the text that is being written */
@@ -217,6 +224,48 @@ static void write_all(struct ipt_rules *n, const void *arg)
 	say(n, "-I INPUT -j " APPTAP_IPT_PREFIX "%s_IN\n", n->tag);
 }
 
+/* ---- errands: programs take a while to run, and packets come meanwhile ---- */
+
+#define RULES_GONE 1 /* its exit code */
+
+static uint64_t nsec_of(const struct timeval *t)
+{
+	return (uint64_t)t->tv_sec * APPTAP_NSEC_PER_SEC +
+	       (uint64_t)t->tv_usec * APPTAP_NSEC_PER_USEC;
+}
+
+/* false: it is under way still. */
+static bool end_errand(struct ipt_rules *n, bool wait)
+{
+	struct rusage used;
+	int status;
+
+	if (n->errand > 0) {
+		pid_t pid = wait4(n->errand, &status, wait ? 0 : WNOHANG, &used);
+
+		if (pid == 0)
+			return false;
+		if (pid > 0)
+			n->rest_ns =
+				apptap_clock_ns(CLOCK_MONOTONIC) +
+				COST_SHARE * (nsec_of(&used.ru_utime) + nsec_of(&used.ru_stime));
+		n->gone |= pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == RULES_GONE;
+	}
+	n->errand = 0;
+	return true;
+}
+
+/* Does @what in a copy of this process. */
+static void run_errand(struct ipt_rules *n, int (*what)(struct ipt_rules *n, bool arg), bool arg)
+{
+	end_errand(n, true);
+	n->errand = fork();
+	if (n->errand == 0)
+		_exit(what(n, arg));
+	if (n->errand < 0)
+		what(n, arg); /* then ourselves */
+}
+
 static void ipt_remove(struct apptap_rules *r)
 {
 	struct ipt_rules *n;
@@ -224,6 +273,8 @@ static void ipt_remove(struct apptap_rules *r)
 	if (!r)
 		return;
 	n = ipt_of(r);
+	apptap_guardian_tell(&n->guardian);
+	end_errand(n, true);
 	apptap_guardian_end(&n->guardian);
 	if (n->held >= 0)
 		close(n->held);
@@ -349,9 +400,17 @@ static void write_doubt(struct ipt_rules *n, const void *arg)
 	    APPTAP_DOUBTS_A_SECOND / 10, n->tag);
 }
 
+static int change_doubt(struct ipt_rules *n, bool all)
+{
+	change(n, write_doubt, &all, NULL);
+	return 0;
+}
+
 static int ipt_doubt(struct apptap_rules *r, bool all, struct apptap_error *err)
 {
-	return change(ipt_of(r), write_doubt, &all, err);
+	(void)err;
+	run_errand(ipt_of(r), change_doubt, all);
+	return 0;
 }
 
 /* Do packets come to our chains, and is something in them? */
@@ -369,21 +428,33 @@ static bool is_whole(struct ipt_rules *n, const char *saved)
 	return true;
 }
 
-static int ipt_check(struct apptap_rules *r, struct apptap_error *err)
+static int look_for_rules(struct ipt_rules *n, bool both)
 {
-	struct ipt_rules *n = ipt_of(r);
 	char *saved[APPTAP_IPT_FAMILIES];
 	bool whole = true; /* as far as is known */
 
 	apptap_ipt_save(saved);
 	if (saved[APPTAP_IPT_V4])
 		whole = is_whole(n, saved[APPTAP_IPT_V4]);
-	if (saved[APPTAP_IPT_V6] && n->v6)
+	if (saved[APPTAP_IPT_V6] && both)
 		whole &= is_whole(n, saved[APPTAP_IPT_V6]);
 	apptap_ipt_free(saved);
-	if (whole)
+	return whole ? 0 : RULES_GONE;
+}
+
+/* Looks anew, and says what was found the last time. */
+static int ipt_check(struct apptap_rules *r, struct apptap_error *err)
+{
+	struct ipt_rules *n = ipt_of(r);
+
+	if (!end_errand(n, false))
 		return 0;
-	return apptap_error_say(err, ESTALE, "somebody has removed our rules from iptables");
+	if (n->gone)
+		return apptap_error_say(err, ESTALE,
+					"somebody has removed our rules from iptables");
+	if (apptap_clock_ns(CLOCK_MONOTONIC) >= n->rest_ns)
+		run_errand(n, look_for_rules, n->v6);
+	return 0;
 }
 
 /* The guardian begins to remove them. What was logged is not counted here: @logged stays. */

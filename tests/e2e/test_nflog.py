@@ -3,6 +3,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 import time
 
 import pytest
@@ -230,8 +231,9 @@ def test_probe_says_what_auto_takes(lab, monkeypatch):
         assert [t["name"] for t in json.loads(done.stdout)["tiers"] if t["chosen"]] == [chosen], done.stdout
 
 
-def test_no_room_in_conntrack(lab):
+def test_no_room_in_conntrack(fresh_lab):
     """Its rules would have the kernel track the connections of all: not where they may fill the table."""
+    lab = fresh_lab
     lab.hoard(300)
     for most, tier in (("500", "sockdiag"), ("5000", "nflog")):
         tool = lab.apptap(tier="nflog", env=[f"APPTAP_CONNTRACK_MAX={most}"]).wait_ready()
@@ -301,6 +303,55 @@ def test_probe_names_what_is_missing(lab, monkeypatch):
     assert not nflog["works"]
     assert nflog["features"]["nfnetlink_log"] and not nflog["features"]["nflog_target"]
     assert nflog["features"]["owner"] is None and nflog["reason"]
+
+
+FLOOD_PORT = 7500
+# Datagrams of the app's, each with a number, as many as it is told to send; nobody answers.
+FLOOD = """
+import os, socket, sys, time
+os.setgid(%d); os.setuid(%d)
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sent = 0
+for line in sys.stdin:
+    for _ in range(int(line)):
+        s.sendto(b"%%08d" %% sent + bytes(200), ("10.77.0.2", %d))
+        sent += 1
+        time.sleep(0.001 if int(line) < 1000 else 0)
+    print(sent, flush=True)
+""" % (truth.APP_UID, truth.APP_UID, FLOOD_PORT)
+SINK = f"""
+import socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("10.77.0.2", {FLOOD_PORT}))
+print("there", flush=True)
+input()
+"""
+
+
+def test_what_the_buffer_cannot_hold_is_counted(lab, backend):
+    """A small buffer, an agent that is stopped while the app floods: the file has what came before and
+    after, and what is missing in it is the number that was told, to the packet."""
+    tool = lab.apptap("-B", "64", tier="nflog").wait_ready()
+    lab.program("srv", sys.executable, "-c", SINK).line()
+    app = lab.program("app", sys.executable, "-c", FLOOD)
+    agent = wait_for_agent(tool)
+    for count in (100, 8000, 100):
+        if count == 8000:
+            time.sleep(0.1)
+            os.kill(agent, signal.SIGSTOP)
+        app.say(str(count))
+        sent = int(app.line())
+        os.kill(agent, signal.SIGCONT)
+        time.sleep(0.1)
+    assert tool.stop() == 0, tool.talk
+    numbers = {int(p[28:36]) for _, p in truth.packets(truth.to_pcap(tool.path, lab.file("ours.pcap")))
+               if p and FLOOD_PORT in truth.ports(p)}
+    counters = tool.json()["counters"]
+    assert numbers.issuperset([*range(100), *range(8100, 8200)]), counters
+    lost = sent - len(numbers)
+    print(f"{backend}: {lost} of {sent} lost, {counters['dropped_kernel']} counted")
+    assert lost > 1000 and counters["dropped_kernel"] == lost, (lost, counters)
+    assert any("lost" in line or "dropped" in line for line in tool.talk), tool.talk
 
 
 POWER_CUT = """*mangle
