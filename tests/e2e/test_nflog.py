@@ -145,6 +145,18 @@ def test_beside_rules_of_others(lab, present, backend):
         assert theirs not in ours
 
 
+def test_ready_and_ended_at_once(lab, backend):
+    """Within 150 ms each; a machine that is busy gets a few tries, and more time."""
+    took = []
+    for _ in range(6):
+        tool = lab.apptap(tier="nflog").wait_ready()
+        assert tool.stop() == 0 and tool.json()["tier"] == "nflog"
+        took.append((tool.ready_s, tool.stop_s))
+        if lab_module.in_time(max(took[-1]), 0.15):
+            return
+    raise AssertionError(took)
+
+
 def test_two_at_once(lab):
     """Each has its own bits and its own group, and gets its own packets."""
     lab_run = lab_module.BY_NAME["tcp_short"]
