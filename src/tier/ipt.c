@@ -24,6 +24,7 @@
 
 static const char *const folders[] = { "/usr/sbin", "/sbin", "/system/bin", "/usr/bin", "/bin" };
 
+/* NULL, and an empty @buf: there is none. */
 static const char *program(enum apptap_ipt_family family, const char *what, char *buf, size_t size)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(folders); i++) {
@@ -32,6 +33,7 @@ static const char *program(enum apptap_ipt_family family, const char *what, char
 		if (access(buf, X_OK) == 0)
 			return buf;
 	}
+	buf[0] = '\0';
 	return NULL;
 }
 
