@@ -267,7 +267,7 @@ void apptap_ipt_save(char *out[APPTAP_IPT_FAMILIES])
 	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++) {
 		enum apptap_ipt_family family = (enum apptap_ipt_family)i;
 
-		out[i] = apptap_ipt_check(family, NULL) == 0 ? malloc(SAVED_MAX) : NULL;
+		out[i] = apptap_ipt_check(family, NULL) == 0 ? calloc(1, SAVED_MAX) : NULL;
 		prepare_save(&jobs[i], family, "save", "mangle", out[i]);
 	}
 	run(jobs);
@@ -288,7 +288,7 @@ void apptap_ipt_free(char *saved[APPTAP_IPT_FAMILIES])
 static char *save_all(enum apptap_ipt_family family, const char *what)
 {
 	struct job jobs[APPTAP_IPT_FAMILIES] = { 0 };
-	char *buf = malloc(SAVED_MAX);
+	char *buf = calloc(1, SAVED_MAX);
 
 	prepare_save(&jobs[0], family, what, NULL, buf);
 	run(jobs);
