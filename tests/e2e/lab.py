@@ -231,6 +231,24 @@ class Capture:
         self.reader.join(WAIT)
 
 
+def is_agent(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as f:
+            return b"--agent" in f.read().split(b"\0")
+    except OSError:
+        return False
+
+
+def agent_of(tool):
+    """The PID of the capture's agent, as soon as there is one."""
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        for pid in family(tool.proc.pid):
+            if is_agent(pid):
+                return pid
+    raise AssertionError("no agent was started")
+
+
 def family(pid):
     """The process and its descendants."""
     pids = [pid]

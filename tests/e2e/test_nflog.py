@@ -1,7 +1,9 @@
 """The tier nflog and the machine's own rules: both work, and nothing of ours stays behind."""
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -346,7 +348,7 @@ def test_what_the_buffer_cannot_hold_is_counted(lab, backend):
     tool = lab.apptap("-B", "64", tier="nflog").wait_ready()
     lab.program("srv", sys.executable, "-c", SINK).line()
     app = lab.program("app", sys.executable, "-c", FLOOD)
-    agent = wait_for_agent(tool)
+    agent = lab_module.agent_of(tool)
     for count in (100, 8000, 100):
         if count == 8000:
             time.sleep(0.1)

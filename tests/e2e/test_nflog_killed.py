@@ -21,7 +21,7 @@ def test_killed_at_any_moment(lab, present, backend):  # noqa: F811
     assert first.stop() == 0
     for i in range(KILLS):
         tool = lab.apptap(tier="nflog", name=f"killed-{i}.pcapng")
-        pid = wait_for_agent(tool)
+        pid = lab_module.agent_of(tool)
         time.sleep(rng.uniform(0.0, 1.5 * first.ready_s))	# the moment is what is tried
         os.kill(pid, signal.SIGSTOP)	# so that it is known what it had then
         alive += "apptap_" in ruleset(lab).lower()
@@ -31,23 +31,6 @@ def test_killed_at_any_moment(lab, present, backend):  # noqa: F811
         wait_until_same(lab, present)
         lab.captures.remove(tool)
     assert alive >= KILLS / 10, f"only {alive} of {KILLS} had rules when they were killed"
-
-
-def wait_for_agent(tool, timeout=lab_module.WAIT):
-    end = time.monotonic() + timeout
-    while time.monotonic() < end:
-        for pid in lab_module.family(tool.proc.pid):
-            if is_agent(pid):
-                return pid
-    raise AssertionError("no agent was started")
-
-
-def is_agent(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as f:
-            return b"--agent" in f.read().split(b"\0")
-    except OSError:
-        return False
 
 
 def wait_until_same(lab, before, timeout=lab_module.WAIT):
