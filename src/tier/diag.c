@@ -177,6 +177,24 @@ static int lookup(struct apptap_diag *d, const struct apptap_flow *flow, uint16_
 	return apptap_nl_ask(&d->nl, &m.h, take_answer, a, NULL);
 }
 
+/*
+ * The kernel looks at the UID first, then at the inode: where a connection is accepted between the
+ * two, it says the listener's UID, and yet that it is somebody's. Who has an inode by now has a
+ * UID.
+ */
+static void make_sure(struct apptap_diag *d, const struct apptap_flow *flow, int ifindex,
+		      struct answer *a)
+{
+	struct apptap_sighting first = *a->out;
+	uint8_t state = a->state;
+
+	if (lookup(d, flow, flow->rport, ifindex, a) == 0 && a->out->cookie == first.cookie &&
+	    a->out->sight == APPTAP_SIGHT_OWNED)
+		return;
+	*a->out = first; /* it has been closed meanwhile */
+	a->state = state;
+}
+
 void apptap_diag_ask(struct apptap_diag *d, const struct apptap_flow *flow, int ifindex,
 		     struct apptap_sighting *out)
 {
@@ -193,6 +211,8 @@ void apptap_diag_ask(struct apptap_diag *d, const struct apptap_flow *flow, int 
 	memset(out, 0, sizeof(*out));
 	out->flow = *flow;
 	if (lookup(d, flow, flow->rport, ifindex, &a) == 0 && flow->proto == IPPROTO_TCP) {
+		if (out->sight == APPTAP_SIGHT_OWNED && a.state != TCP_SYN_SENT)
+			make_sure(d, flow, ifindex, &a);
 		bool ownerless = a.state == TCP_SYN_RECV || a.state == SYN_RECV_NEW ||
 				 (out->sight == APPTAP_SIGHT_ORPHAN && is_unaccepted(a.state)) ||
 				 (out->sight == APPTAP_SIGHT_PENDING && d->members &&
@@ -279,6 +299,7 @@ static int dump_family(struct apptap_diag *d, uint8_t family, struct dump *dump,
 
 	_Static_assert(sizeof(struct inet_diag_bc_op) == 4, "kernel layout");
 	begin(&m.r, family, dump->proto, NLM_F_DUMP);
+	m.r.req.idiag_states = ~(1U << TCP_TIME_WAIT); /* thousands, and nobody has one */
 	if (dump->listening)
 		m.r.req.idiag_states = 1U << TCP_LISTEN;
 	if (lport) {

@@ -62,6 +62,7 @@ int apptap_silence_new(struct apptap_silence **out, const struct apptap_scope *s
 		return apptap_error_set(err, ENOMEM, "allocating the list of connections");
 	s->scope = scope;
 	s->diag = diag;
+	s->next_ns = apptap_clock_ns(CLOCK_MONOTONIC) + LOOK_NS;
 	r = apptap_nl_open(&s->nl, NETLINK_SOCK_DIAG, NULL);
 	if (r < 0)
 		s->nl = (struct apptap_nl)APPTAP_NL_CLOSED; /* then nothing is to be heard */

@@ -3,13 +3,17 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <cmocka.h>
 
 #include "net.h"
 #include "packets.h"
+
+#define ACCEPTED 2000
 
 static struct apptap_diag *diag;
 
@@ -274,11 +278,50 @@ static void test_groups(void **state)
 	close(stranger);
 }
 
+static void *accept_as_another(void *listener)
+{
+	struct sockaddr_in peer;
+	socklen_t len = sizeof(peer);
+
+	syscall(SYS_setfsuid, 5002); /* this thread's alone */
+	return (void *)(intptr_t)accept4(*(int *)listener, (struct sockaddr *)&peer, &len,
+					 SOCK_CLOEXEC);
+}
+
+/* Asked about all the time while it is accepted by another user than the listener's. */
+static void test_accepted_while_asked(void **state)
+{
+	int listener = net_socket(5001, SOCK_STREAM, "127.0.0.1", 7000);
+
+	(void)state;
+	net_need_own();
+	for (int i = 0; i < ACCEPTED; i++) {
+		int peer = net_connected(5003, SOCK_STREAM, "127.0.0.1", 7000);
+		struct apptap_flow f =
+			flow_of(IPPROTO_TCP, "127.0.0.1", 7000, "127.0.0.1", net_port(peer));
+		struct apptap_sighting s;
+		pthread_t thread;
+		void *fd;
+
+		assert_int_equal(pthread_create(&thread, NULL, accept_as_another, &listener), 0);
+		do
+			s = ask(f, 0);
+		while (s.sight == APPTAP_SIGHT_PENDING);
+		pthread_join(thread, &fd);
+		assert_int_equal(s.sight, APPTAP_SIGHT_OWNED);
+		assert_int_equal(s.uid, 5002);
+		close((int)(intptr_t)fd);
+		close(peer);
+	}
+	close(listener);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_udp, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tcp_by_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_accepted_while_asked, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refused_is_nobodys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_bound_to_a_device, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_raw_from_procnet, setup, teardown),
