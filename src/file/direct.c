@@ -7,7 +7,8 @@
  * of it is written when the call returns, so nothing waits here that a killed program would lose.
  *
  * A disk that is slower than what comes would have us wait where the page cache would not: when
- * writing takes most of the time, the other way is tried, and the quicker one kept for a while.
+ * writing takes most of the time, and what is written gets old, the other way is tried, and the
+ * quicker one kept for a while.
  */
 #include "file/direct.h"
 
@@ -26,7 +27,8 @@
 #endif
 
 #define WINDOW_BYTES (32u << 20) /* what is measured, */
-#define WINDOW_NS (50 * APPTAP_NSEC_PER_MSEC) /* or for how long */
+#define WINDOW_NS (25 * APPTAP_NSEC_PER_MSEC) /* or for how long */
+#define OLD_NS (30 * APPTAP_NSEC_PER_MSEC) /* a ring of ours holds 128 ms at 1 GB/s */
 #define AGAIN_NS (10 * APPTAP_NSEC_PER_SEC) /* a disk that was slow may have been busy */
 
 enum way { CACHED, DIRECT, WAYS };
@@ -176,9 +178,9 @@ int apptap_direct_write(struct apptap_direct *d, const struct iovec *v, int coun
 }
 
 /* Did it keep us from reading on, and would the other way be quicker? */
-static void choose(struct apptap_direct *d, uint64_t now_ns, uint64_t passed_ns)
+static void choose(struct apptap_direct *d, uint64_t now_ns, uint64_t passed_ns, uint64_t age_ns)
 {
-	bool slow = d->window.writing_ns > passed_ns - passed_ns / 8;
+	bool slow = age_ns > OLD_NS && d->window.writing_ns > passed_ns - passed_ns / 8;
 
 	if (d->way == DIRECT && slow &&
 	    (!d->speed[CACHED] || d->speed[CACHED] > d->speed[DIRECT])) {
@@ -190,7 +192,8 @@ static void choose(struct apptap_direct *d, uint64_t now_ns, uint64_t passed_ns)
 	}
 }
 
-void apptap_direct_note(struct apptap_direct *d, bool was_direct, uint64_t bytes, uint64_t since_ns)
+void apptap_direct_note(struct apptap_direct *d, bool was_direct, uint64_t bytes, uint64_t since_ns,
+			uint64_t age_ns)
 {
 	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC), passed_ns;
 
@@ -203,7 +206,7 @@ void apptap_direct_note(struct apptap_direct *d, bool was_direct, uint64_t bytes
 		return;
 	d->speed[was_direct ? DIRECT : CACHED] =
 		d->window.bytes * 1000 / (d->window.writing_ns / APPTAP_NSEC_PER_USEC + 1) * 1000;
-	choose(d, now_ns, passed_ns);
+	choose(d, now_ns, passed_ns, age_ns);
 	d->window.since_ns = now_ns;
 	d->window.writing_ns = d->window.bytes = 0;
 }

@@ -8,7 +8,8 @@
 #include <sys/uio.h>
 
 #define APPTAP_DIRECT_MIN ((size_t)512 * 1024) /* less is not worth it */
-#define APPTAP_DIRECT_MAX ((size_t)2 << 20) /* at a time, with up to a page in front */
+#define APPTAP_DIRECT_BEST ((size_t)4 << 20) /* a disk is busy with several parts of it at once */
+#define APPTAP_DIRECT_MAX ((size_t)5 << 20) /* at a time, with up to a page in front */
 
 struct apptap_direct;
 
@@ -29,8 +30,11 @@ bool apptap_direct_wants(const struct apptap_direct *d, size_t bytes);
 int apptap_direct_write(struct apptap_direct *d, const struct iovec *v, int count,
 			uint64_t *written);
 
-/* What went which way, since when (CLOCK_MONOTONIC): so the quicker one is found. */
-void apptap_direct_note(struct apptap_direct *d, bool was_direct, uint64_t bytes,
-			uint64_t since_ns);
+/*
+ * What went which way, since when (CLOCK_MONOTONIC), and how old it was by then: when writing
+ * cannot keep up, the quicker way is found.
+ */
+void apptap_direct_note(struct apptap_direct *d, bool was_direct, uint64_t bytes, uint64_t since_ns,
+			uint64_t age_ns);
 
 #endif

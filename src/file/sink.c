@@ -85,6 +85,7 @@ struct apptap_sink {
 	bool comments;
 	struct whose whose[WHOSE]; /* the latest, by PID and UID */
 	uint64_t first_ns; /* when we opened, or an older packet's time */
+	uint64_t last_ns; /* the latest packet's time */
 
 	struct apptap_direct *direct; /* owned; NULL: all goes through the page cache, or a pipe */
 	bool cuttable; /* a regular file: what is half written can be taken back */
@@ -208,7 +209,7 @@ static void push_run(struct apptap_sink *s)
 /* Much at once goes past the page cache, where that is possible and quick. */
 static int write_queued(struct apptap_sink *s, uint64_t *written)
 {
-	uint64_t since_ns;
+	uint64_t since_ns, now_ns;
 	bool direct;
 	int r;
 
@@ -220,7 +221,9 @@ static int write_queued(struct apptap_sink *s, uint64_t *written)
 		r = apptap_direct_write(s->direct, s->vectors, s->vector_count, written);
 	else
 		r = write_vectors(s->fd, s->vectors, s->vector_count, written);
-	apptap_direct_note(s->direct, direct, *written, since_ns);
+	now_ns = apptap_clock_ns(CLOCK_REALTIME);
+	apptap_direct_note(s->direct, direct, *written, since_ns,
+			   now_ns > s->last_ns ? now_ns - s->last_ns : 0);
 	return r;
 }
 
@@ -340,6 +343,13 @@ static const struct apptap_pcapng_comment *comment_of(struct apptap_sink *s,
 	return &w->comment;
 }
 
+static size_t batch_bytes(const struct apptap_sink *s)
+{
+	bool direct = s->direct && apptap_direct_wants(s->direct, APPTAP_DIRECT_BEST);
+
+	return direct ? APPTAP_DIRECT_BEST : BATCH_BYTES;
+}
+
 int apptap_sink_packet(struct apptap_sink *s, const struct apptap_packet *pkt,
 		       struct apptap_error *err)
 {
@@ -353,7 +363,7 @@ int apptap_sink_packet(struct apptap_sink *s, const struct apptap_packet *pkt,
 
 	if (s->why.code)
 		return refuse(s, err);
-	if (stage_left(s) < ROOM || s->vector_count + 3 > VECTORS || s->queued >= BATCH_BYTES) {
+	if (stage_left(s) < ROOM || s->vector_count + 3 > VECTORS || s->queued >= batch_bytes(s)) {
 		int r = apptap_sink_flush(s, err);
 
 		if (r < 0)
@@ -387,6 +397,7 @@ int apptap_sink_packet(struct apptap_sink *s, const struct apptap_packet *pkt,
 	s->queued += (uint32_t)(p - from);
 	s->next = p;
 	s->record_ends[s->record_count++] = s->queued;
+	s->last_ns = pkt->ts_ns;
 	return 0;
 }
 

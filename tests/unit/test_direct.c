@@ -87,22 +87,25 @@ static void test_is_not_for_all(void **state)
 	assert_null(apptap_direct_open(memory));
 }
 
-/* A disk on which it takes all the time there is; then one on which the page cache takes longer. */
+/* A disk that cannot keep up; then one on which the page cache takes longer. */
 static void test_the_quicker_way(void **state)
 {
+	const uint64_t ms = APPTAP_NSEC_PER_MSEC;
 	auto_close int fd = disk_file();
 	struct apptap_direct *d = apptap_direct_open(fd);
-	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC), ms = APPTAP_NSEC_PER_MSEC;
+	uint64_t now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 
 	(void)state;
-	apptap_direct_note(d, true, 1u << 20, now_ns - 60 * ms);
+	apptap_direct_note(d, true, 32u << 20, now_ns - 60 * ms, 10 * ms);
+	assert_true(apptap_direct_wants(d, PIECE)); /* busy, but what is written is fresh */
+	apptap_direct_note(d, true, 32u << 20, now_ns - 60 * ms, 50 * ms);
 	assert_false(apptap_direct_wants(d, PIECE));
-	apptap_direct_note(d, false, 32u << 20, apptap_clock_ns(CLOCK_MONOTONIC));
+	apptap_direct_note(d, false, 32u << 20, apptap_clock_ns(CLOCK_MONOTONIC), 50 * ms);
 	assert_false(apptap_direct_wants(d, PIECE)); /* quick: it stays */
 	now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
 	while (apptap_clock_ns(CLOCK_MONOTONIC) < now_ns + 60 * ms)
 		;
-	apptap_direct_note(d, false, 1000, now_ns);
+	apptap_direct_note(d, false, 1000, now_ns, 50 * ms);
 	assert_true(apptap_direct_wants(d, PIECE));
 	apptap_direct_close(d);
 }
