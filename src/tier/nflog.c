@@ -506,7 +506,8 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 
 static int open_rules(struct nflog *s, struct apptap_error *err)
 {
-	struct apptap_rules_config rules = { .scope = s->scope, .prover = apptap_nflog_prover() };
+	struct apptap_rules_config rules = { .scope = s->scope,
+					     .prover = apptap_nflog_prover(s->tag) };
 	/* Rules of its own, then. */
 	int r = rules.prover == APPTAP_UID_NONE ? apptap_nflog_probe(err) : apptap_room_check(err);
 

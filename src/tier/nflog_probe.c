@@ -21,7 +21,8 @@
 #include "tier/room.h"
 #include "tier/rules.h"
 
-#define NOBODYS_UID 2000000001U
+#define NOBODYS_UIDS 2000000100U /* so many of them that each capture has its own */
+#define NOBODYS_COUNT 100000000U
 #define GROUP 65000 /* far from any that is in use */
 #define WAIT_MS 200
 #define COPY_BYTES 128
@@ -97,11 +98,17 @@ static int exchange(struct probe *probe, struct apptap_nflog_reader *reader, uid
 	return probe->loopback ? wait_for_both(probe, reader, err) : 0;
 }
 
+uid_t apptap_nflog_prover(const char *tag)
+{
+	uid_t uid = NOBODYS_UIDS + (uid_t)(strtoul(tag, NULL, 16) % NOBODYS_COUNT);
+
+	return apptap_probe_can_be(uid) ? uid : APPTAP_UID_NONE;
+}
+
 /* By rules of its own, for no scope. */
 static int try_rules(struct probe *probe, struct apptap_nflog_reader *reader, uint16_t group,
 		     uint32_t mark, struct apptap_error *err)
 {
-	uid_t uid = apptap_probe_can_be(NOBODYS_UID) ? NOBODYS_UID : geteuid();
 	struct apptap_scope *scope = calloc(1, sizeof(*scope));
 	struct apptap_rules_config cfg = { .scope = scope,
 					   .group = group,
@@ -109,13 +116,16 @@ static int try_rules(struct probe *probe, struct apptap_nflog_reader *reader, ui
 					   .prover = APPTAP_UID_NONE,
 					   .trial = true };
 	struct apptap_rules *rules = NULL;
+	uid_t uid;
 	int r;
 
 	if (!scope)
 		return apptap_error_set(err, ENOMEM, "allocating a scope");
+	apptap_tag_make(probe->tag);
+	uid = apptap_nflog_prover(probe->tag);
+	uid = uid == APPTAP_UID_NONE ? geteuid() : uid;
 	scope->uids[0].uid = uid;
 	scope->uid_count = 1;
-	apptap_tag_make(probe->tag);
 	memcpy(cfg.tag, probe->tag, sizeof(cfg.tag));
 	r = apptap_rules_install(&rules, &cfg, err);
 	free(scope);
@@ -127,11 +137,6 @@ static int try_rules(struct probe *probe, struct apptap_nflog_reader *reader, ui
 	if (rules)
 		rules->ops->remove(rules);
 	return r;
-}
-
-uid_t apptap_nflog_prover(void)
-{
-	return apptap_probe_can_be(NOBODYS_UID) ? NOBODYS_UID : APPTAP_UID_NONE;
 }
 
 int apptap_nflog_prove(struct apptap_nflog_reader *reader, struct apptap_rules *rules,

@@ -11,8 +11,11 @@ int apptap_nflog_probe(struct apptap_error *err);
 /* What that found, "root=yes conntrack=yes ...", in the order in which one rests on the other. */
 const char *apptap_nflog_features(void);
 
-/* Who sends a packet of our own, beside rules of a capture; APPTAP_UID_NONE: we cannot be him. */
-uid_t apptap_nflog_prover(void);
+/*
+ * Who sends a packet of our own, to prove the rules with this tag: another for each, so that no
+ * capture takes another's for the app's. APPTAP_UID_NONE: we cannot be him.
+ */
+uid_t apptap_nflog_prover(const char *tag);
 
 /*
  * The same proof by rules that are to stay, made by @cfg with that prover. What else comes

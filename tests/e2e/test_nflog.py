@@ -175,6 +175,18 @@ def test_two_at_once(lab):
     assert 0 <= theirs["counters"]["packets"] - total.bystander <= 30
 
 
+def test_the_proof_of_another(lab, backend):
+    """What a second capture, and --probe, send to prove their rules is not the app's for the first."""
+    first = lab.apptap(tier="nflog", name="first.pcapng").wait_ready()
+    second = lab.apptap(tier="nflog", name="second.pcapng").wait_ready()
+    assert second.stop() == 0 and second.json()["tier"] == "nflog"
+    subprocess.run([*lab.inside("app"), lab_module.APPTAP, "--probe", "--local"], check=True,
+                   stdout=subprocess.DEVNULL)
+    assert first.stop() == 0 and first.json()["tier"] == "nflog"
+    for tool in (first, second):
+        assert tool.json()["counters"]["kept"] == 0, tool.json()["counters"]
+
+
 def test_a_group_that_is_taken(lab):
     """Somebody listens to the group that was asked for: the next one, and a word about it."""
     first = lab.apptap("--nflog-group", "77", tier="nflog", name="first.pcapng").wait_ready()
