@@ -86,22 +86,35 @@ sleep 60
 I
 (cd "$work/root" && find . | cpio --quiet -o -H newc 2>/dev/null | gzip -1) >"$work/initrd"
 
-/usr/lib/qemu/virtiofsd --socket-path="$work/fs" -o source=/ -o sandbox=chroot -o cache=always \
-	>"$work/fs.log" 2>&1 &
-fs_pid=$!
-i=0
-while [ ! -S "$work/fs" ] && [ $i -lt 50 ]; do
-	sleep 0.1
-	i=$((i + 1))
-done
+boot() {
+	rm -f "$work/fs" "$work/serial"
+	/usr/lib/qemu/virtiofsd --socket-path="$work/fs" -o source=/ -o sandbox=chroot -o cache=always \
+		>"$work/fs.log" 2>&1 &
+	fs_pid=$!
+	i=0
+	while [ ! -S "$work/fs" ] && [ $i -lt 50 ]; do
+		sleep 0.1
+		i=$((i + 1))
+	done
+	timeout "${VM_SECONDS:-500}" qemu-system-x86_64 -M q35 -cpu max,cx16=off -accel tcg,thread=multi -smp 2 \
+		-m 2048 -object memory-backend-memfd,id=mem,size=2048M,share=on -numa node,memdev=mem \
+		-chardev "socket,id=fs,path=$work/fs" -device vhost-user-fs-pci,chardev=fs,tag=root \
+		-display none -nodefaults -no-reboot -serial "file:$work/console" \
+		-serial "file:$work/serial" -kernel "$tree/boot/vmlinuz-$version" -initrd "$work/initrd" \
+		-append "console=ttyS0 panic=-1 quiet mitigations=off" </dev/null >"$work/qemu" 2>&1 || :
+}
 
-mkfifo "$work/out"
-timeout "${VM_SECONDS:-500}" qemu-system-x86_64 -M q35 -cpu max,cx16=off -accel tcg,thread=multi -smp 2 \
-	-m 2048 -object memory-backend-memfd,id=mem,size=2048M,share=on -numa node,memdev=mem \
-	-chardev "socket,id=fs,path=$work/fs" -device vhost-user-fs-pci,chardev=fs,tag=root \
-	-display none -nodefaults -no-reboot -serial "file:$work/console" \
-	-serial "file:$work/serial" -kernel "$tree/boot/vmlinuz-$version" -initrd "$work/initrd" \
-	-append "console=ttyS0 panic=-1 quiet mitigations=off" </dev/null >"$work/qemu" 2>&1 || :
+# An emulated CPU may meet a breakpoint that the kernel has just taken away (it patches itself while it
+# boots), and die of it. What the command has begun is not begun again.
+boot
+for again in 1 2; do
+	if [ -s "$work/serial" ] || ! grep -q 'Kernel panic' "$work/console"; then
+		break
+	fi
+	echo "vm.sh: $version died while it booted; once more ($again of 2)" >&2
+	kill "$fs_pid" 2>/dev/null || :
+	boot
+done
 tr -d '\r' <"$work/serial" | sed '/^vm-exit /d'
 status=$(tr -d '\r' <"$work/serial" | sed -n 's/^vm-exit //p')
 [ -n "$status" ] || {
