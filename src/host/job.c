@@ -79,12 +79,10 @@ static _Noreturn void be_job(char *const *argv, int go_fd, int failed_fd)
 	char byte;
 
 	signal(SIGPIPE, SIG_DFL); /* ours is ignored, and that would pass to the program */
-	if (read(go_fd, &byte, 1) != 1)
-		_exit(STATUS_NOT_FOUND);
-	if (!code) {
-		execvp(argv[0], argv);
-		code = errno;
-	}
+	if (write(failed_fd, &code, sizeof(code)) < 0 || code || read(go_fd, &byte, 1) != 1)
+		_exit(code ? STATUS_NOT_RUN : STATUS_NOT_FOUND);
+	execvp(argv[0], argv);
+	code = errno;
 	if (write(failed_fd, &code, sizeof(code)) < 0)
 		_exit(STATUS_NOT_RUN);
 	_exit(code == ENOENT ? STATUS_NOT_FOUND : STATUS_NOT_RUN);
@@ -137,9 +135,21 @@ static int refuse(struct apptap_job *job, const char *name, int code, struct app
 	return -code;
 }
 
+/* Why it cannot go on, if it says so. */
+static int hear(struct apptap_job *job, const char *name, struct apptap_error *err)
+{
+	int code = 0;
+	ssize_t n;
+
+	do
+		n = read(job->failed_fd, &code, sizeof(code));
+	while (n < 0 && errno == EINTR);
+	return n == sizeof(code) && code ? refuse(job, name, code, err) : 0;
+}
+
 int apptap_job_hold(struct apptap_job *job, char *const *argv, struct apptap_error *err)
 {
-	int go[2], failed[2];
+	int go[2], failed[2], r;
 	int code = look_for(argv[0]);
 
 	if (code)
@@ -162,23 +172,27 @@ int apptap_job_hold(struct apptap_job *job, char *const *argv, struct apptap_err
 	close(failed[1]);
 	job->go_fd = go[1];
 	job->failed_fd = failed[0];
-	if (job->pid > 0)
-		return 0;
-	job->pid = 0;
-	return apptap_error_set(err, errno, "starting the command");
+	if (job->pid < 0) {
+		job->pid = 0;
+		return apptap_error_set(err, errno, "starting the command");
+	}
+	r = hear(job, argv[0], err); /* from then on it is who it is to run as */
+	if (r < 0) {
+		code = job->status;
+		apptap_job_close(job);
+		job->status = code;
+	}
+	return r;
 }
 
 int apptap_job_release(struct apptap_job *job, const char *name, struct apptap_error *err)
 {
 	ssize_t n = write(job->go_fd, "g", 1);
-	int code = 0;
 
 	close(apptap_steal_fd(&job->go_fd));
 	if (n < 0 && errno != EPIPE) /* that: it was killed while it waited */
 		return apptap_error_set(err, errno, "starting the command");
-	while ((n = read(job->failed_fd, &code, sizeof(code))) < 0 && errno == EINTR)
-		;
-	return n == sizeof(code) ? refuse(job, name, code, err) : 0;
+	return hear(job, name, err);
 }
 
 bool apptap_job_reap(struct apptap_job *job)
