@@ -20,6 +20,8 @@
 #include "tier/tag.h"
 
 #define HELD_FD 3
+#define TRIES 20
+#define TRY_AGAIN_US 100000
 #define AFTER_KILL_US 300000
 
 /* fork() would copy the tables of all the pages of a ring. Return: 0, or an errno. */
@@ -91,8 +93,8 @@ void apptap_guardian_end(struct apptap_guardian *g)
 /* Another program's change at the same moment may get in the way of ours. */
 static void remove_chains(const char *tag)
 {
-	for (int i = 0; i < 20 && apptap_ipt_remove(tag, NULL) < 0; i++)
-		usleep(100000);
+	for (int i = 0; i < TRIES && apptap_ipt_remove(tag, NULL) < 0; i++)
+		usleep(TRY_AGAIN_US);
 }
 
 static void end_chains(const char *tag, const char *mark, const char *absent, bool killed)
@@ -103,7 +105,8 @@ static void end_chains(const char *tag, const char *mark, const char *absent, bo
 		remove_chains(tag);
 	}
 	apptap_marks_clear((uint32_t)strtoul(mark, NULL, 16), NULL);
-	apptap_ipt_restore_absent(absent);
+	for (int i = 0; i < TRIES && apptap_ipt_restore_absent(absent) < 0; i++)
+		usleep(TRY_AGAIN_US);
 }
 
 int apptap_guardian_main(int argc, char **argv)

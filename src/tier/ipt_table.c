@@ -128,16 +128,17 @@ static void put_ends(struct apptap_nfmsg *m, enum apptap_ipt_family family, cons
 			put_end(m, family_of(family), hooks[i]);
 }
 
-void apptap_ipt_restore_absent(const char *absent)
+int apptap_ipt_restore_absent(const char *absent)
 {
 	auto_free struct apptap_nfmsg *m = malloc(sizeof(*m));
 	char *saved[APPTAP_IPT_FAMILIES] = { NULL, NULL };
 	struct apptap_nl nl = APPTAP_NL_CLOSED;
 	uint32_t generation = 0;
 	bool any = false;
+	int r = 0;
 
 	if (!m || !*absent || apptap_nl_open(&nl, NETLINK_NETFILTER, NULL) < 0)
-		return;
+		return 0;
 	if (ask(&nl, m, NFT_MSG_GETGEN, 0, take_generation, &generation) == 0 && generation)
 		apptap_ipt_save(saved);
 	apptap_nfmsg_init(m);
@@ -152,7 +153,8 @@ void apptap_ipt_restore_absent(const char *absent)
 	}
 	apptap_nfmsg_batch_end(m, NFNL_SUBSYS_NFTABLES);
 	if (any)
-		apptap_nfmsg_send(&nl, m, NULL);
+		r = apptap_nfmsg_send(&nl, m, NULL);
 	apptap_ipt_free(saved);
 	apptap_nl_close(&nl);
+	return r;
 }

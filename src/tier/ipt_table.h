@@ -10,7 +10,8 @@
  */
 void apptap_ipt_absent(enum apptap_ipt_family family, char absent[APPTAP_IPT_ABSENT_MAX + 1]);
 
-/* Removes what was absent, if it is as iptables-nft makes it, and nobody changes it meanwhile. */
-void apptap_ipt_restore_absent(const char *absent);
+/* Removes what was absent, if it is as iptables-nft makes it. -errno: somebody changed it
+ * meanwhile. */
+int apptap_ipt_restore_absent(const char *absent);
 
 #endif
