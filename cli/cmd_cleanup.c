@@ -35,6 +35,10 @@ static void print(const struct apptap_event_cleanup *c)
 		printf("captures that run now: %" PRIu64 ", left alone\n", c->agents_live);
 	say_removed("cgroups of commands that have ended", c->cgroups_removed);
 	say_removed("files of earlier captures", c->files_removed);
+	if (c->files_in_use)
+		printf("files of captures that start or run: %" PRIu64
+		       ", left alone; if none does, clean up again in a few seconds\n",
+		       c->files_in_use);
 	for (uint32_t i = 0; i < c->left_count; i++)
 		printf("left: %s, a capture of %" PRIu64 " bytes that was not fetched, %" PRIu64
 		       " minutes old; fetch it, or remove it\n",

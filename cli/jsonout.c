@@ -200,13 +200,13 @@ int apptap_jsonout_cleanup(const struct apptap_event_cleanup *c, FILE *to)
 				      json_pack("{s:o,s:o,s:o}", "path", text(c->left[i].path),
 						"bytes", number(c->left[i].bytes), "age_s",
 						number(c->left[i].age_s)));
-	return put(json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "apptap", APPTAP_VERSION,
-			     "captures_left", left, "chains_removed", number(c->chains_removed),
-			     "processes_checked", number(c->processes_checked), "agents_ended",
-			     number(c->agents_ended), "agents_live", number(c->agents_live),
-			     "cgroups_removed", number(c->cgroups_removed), "files_removed",
-			     number(c->files_removed), "filters_removed",
-			     number(c->filters_removed)),
+	return put(json_pack("{s:s,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "apptap", APPTAP_VERSION,
+			     "captures_left", left, "files_in_use", number(c->files_in_use),
+			     "chains_removed", number(c->chains_removed), "processes_checked",
+			     number(c->processes_checked), "agents_ended", number(c->agents_ended),
+			     "agents_live", number(c->agents_live), "cgroups_removed",
+			     number(c->cgroups_removed), "files_removed", number(c->files_removed),
+			     "filters_removed", number(c->filters_removed)),
 		   to);
 }
 

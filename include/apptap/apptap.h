@@ -462,6 +462,9 @@ APPTAP_API void apptap_tier_list_free(struct apptap_tier_list *list);
  * @chains_removed: iptables' chains of captures that nobody looks after
  * @cgroups_removed: cgroups of commands that have ended
  * @filters_removed: tc's filters of captures that nobody looks after
+ * @files_in_use: Pushed by a start that is under way, or run by a capture: left alone
+ * @captures_left: Captures that were not fetched, and are not old: left alone (the program names
+ * them)
  */
 struct apptap_cleaned {
 	size_t size;
@@ -472,6 +475,8 @@ struct apptap_cleaned {
 	uint64_t chains_removed;
 	uint64_t cgroups_removed;
 	uint64_t filters_removed;
+	uint64_t files_in_use;
+	uint64_t captures_left;
 };
 
 /**

@@ -55,6 +55,8 @@ class Cleaned(NamedTuple):
     chains_removed: int = 0
     cgroups_removed: int = 0
     filters_removed: int = 0
+    files_in_use: int = 0
+    captures_left: int = 0
 
 
 def _encode(value: Optional[str]) -> Optional[bytes]:

@@ -147,7 +147,7 @@ class Cleaned(c.Structure):
         ("size", c.c_size_t), ("processes_checked", c.c_uint64), ("agents_ended", c.c_uint64),
         ("agents_live", c.c_uint64), ("files_removed", c.c_uint64),
         ("chains_removed", c.c_uint64), ("cgroups_removed", c.c_uint64),
-        ("filters_removed", c.c_uint64),
+        ("filters_removed", c.c_uint64), ("files_in_use", c.c_uint64), ("captures_left", c.c_uint64),
     ]
 
 

@@ -20,6 +20,7 @@
 #include "tier/ipt.h"
 
 #define FRESH_S 86400 /* a capture that was not fetched is left alone for a day */
+#define START_S 15 /* from the last byte of a push to the agent's start; a host gives up sooner */
 
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434 /* one number on every architecture but alpha, like the next */
@@ -162,6 +163,48 @@ static bool is_wanted(int folder_fd, const char *folder, const char *name,
 	return true;
 }
 
+/* Whether another process runs this file: a spooled capture is served by calls of its agent. */
+static bool is_run(const struct stat *file)
+{
+	DIR *proc = opendir("/proc");
+	struct dirent *entry;
+	bool found = false;
+
+	while (proc && !found && (entry = readdir(proc))) {
+		pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
+		char path[64];
+		struct stat st;
+
+		snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
+		found = pid > 0 && pid != getpid() && stat(path, &st) == 0 &&
+			st.st_dev == file->st_dev && st.st_ino == file->st_ino;
+	}
+	if (proc)
+		closedir(proc);
+	return found;
+}
+
+/* "apptap-SUM" is kept for the next start; "apptap-SUM-NUMBER" is one start's alone. */
+static bool is_kept_agent(const char *name)
+{
+	const char *dash = strchr(name, '-');
+
+	return strncmp(name, "apptap-", strlen("apptap-")) == 0 && !strchr(dash + 1, '-');
+}
+
+/* What a start that is under way has pushed, or a capture that runs is served by. The time of the
+ * last change, not of the data's: adb gives a file the age it had on the host. */
+static bool is_in_use(int folder_fd, const char *name)
+{
+	struct stat st;
+	time_t age;
+
+	if (fstatat(folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
+		return false;
+	age = time(NULL) - st.st_ctime;
+	return (age >= 0 && age < START_S && !is_kept_agent(name)) || is_run(&st);
+}
+
 /* Removes in the folder @path what begins with @prefix and belongs to root, or to the shell that
  * pushed it. */
 static void remove_files(const char *path, const char *prefix, struct apptap_event_cleanup *out)
@@ -173,12 +216,16 @@ static void remove_files(const char *path, const char *prefix, struct apptap_eve
 	if (!dir)
 		return;
 	apptap_steal_fd(&fd); /* closedir() closes it */
-	while ((entry = readdir(dir)))
-		if (strncmp(entry->d_name, prefix, strlen(prefix)) == 0 &&
-		    !is_wanted(dirfd(dir), path, entry->d_name, out) &&
-		    (unlinkat(dirfd(dir), entry->d_name, 0) == 0 ||
-		     apptap_spool_remove(dirfd(dir), entry->d_name)))
+	while ((entry = readdir(dir))) {
+		if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 ||
+		    is_wanted(dirfd(dir), path, entry->d_name, out))
+			continue;
+		if (is_in_use(dirfd(dir), entry->d_name))
+			out->files_in_use++;
+		else if (unlinkat(dirfd(dir), entry->d_name, 0) == 0 ||
+			 apptap_spool_remove(dirfd(dir), entry->d_name))
 			out->files_removed++;
+	}
 	closedir(dir);
 }
 

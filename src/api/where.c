@@ -164,6 +164,8 @@ int apptap_cleanup(const struct apptap_options *where, struct apptap_cleaned *ou
 	all.chains_removed = a->cleanup.chains_removed;
 	all.cgroups_removed = a->cleanup.cgroups_removed;
 	all.filters_removed = a->cleanup.filters_removed;
+	all.files_in_use = a->cleanup.files_in_use;
+	all.captures_left = a->cleanup.captures_left;
 	memcpy(out, &all, all.size);
 	return 0;
 }

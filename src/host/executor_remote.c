@@ -47,6 +47,7 @@ static const char look_script[] =
 /* Copies the file $1 with the sum $2 to a folder of root's as $3; further arguments: where. */
 static const char install_script[] =
 	"umask 077; drop=$1 sum=$2 name=$3; shift 3\n"
+	"[ -r \"$drop\" ] || echo lost $drop\n"
 	"for d; do h=$d/.apptap t=$h/new-$$\n"
 	"[ -d $d ] || continue\n"
 	"mkdir $h 2>/dev/null\n"
@@ -143,10 +144,10 @@ static int look(struct remote *x, struct apptap_agent_file *file, struct apptap_
 	return r < 0 ? r : found;
 }
 
-static int take_installed(struct remote *x, const char *out, const char *name,
+static int take_installed(struct remote *x, const struct apptap_ran *ran, const char *name,
 			  struct apptap_error *err)
 {
-	const char *home = strstr(out, "home ");
+	const char *out = ran->out, *home = strstr(out, "home ");
 	size_t len = home ? strcspn(home + 5, "\r\n") : 0;
 
 	if (home && len + strlen(name) + 2 < sizeof(x->agent)) {
@@ -161,9 +162,15 @@ static int take_installed(struct remote *x, const char *out, const char *name,
 					"the target does not run the agent for '%s': its kernel "
 					"or its rules refuse it",
 					x->machine);
+	if (strstr(out, "lost "))
+		return apptap_error_say(err, ESTALE,
+					"the agent was pushed to the target, and is not there any "
+					"more: somebody removed it, or root sees another %s",
+					x->is_android ? PUSH_DIR_ANDROID : PUSH_DIR_LINUX);
 	return apptap_error_say(err, EROFS,
 				"root finds no folder for the agent on the target: all of them "
-				"are missing, full or read-only");
+				"are missing, full or read-only%s%s",
+				ran->said[0] ? ": " : "", ran->said);
 }
 
 /* Where who connects may write. */
@@ -189,7 +196,7 @@ static int install(struct remote *x, const struct apptap_agent_file *file, struc
 		return apptap_error_wrap(err, r, "pushing the agent over %s", x->link->name);
 	r = ask(x, argv, "installing the agent", &ran, err);
 	if (r >= 0)
-		r = take_installed(x, ran.out, name, err);
+		r = take_installed(x, &ran, name, err);
 	apptap_ran_free(&ran);
 	return r;
 }

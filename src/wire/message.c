@@ -151,6 +151,7 @@ static const struct field cleanup_fields[] = {
 	OPTION_FIELD(struct apptap_event_cleanup, cgroups_removed, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, chains_removed, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, files_removed, INT64_MAX),
+	OPTION_FIELD(struct apptap_event_cleanup, files_in_use, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, filters_removed, INT64_MAX),
 	OPTION_FIELD(struct apptap_event_cleanup, captures_left, INT64_MAX),
 	{ 0 },

@@ -173,6 +173,7 @@ struct apptap_event_cleanup {
 	uint64_t chains_removed; /* iptables', of captures that nobody looks after */
 	uint64_t filters_removed; /* tc's, of captures that nobody looks after */
 	uint64_t files_removed; /* agents' programs and old captures that were not fetched */
+	uint64_t files_in_use; /* by a start under way, or a capture that runs: left alone */
 	uint64_t captures_left; /* that were not fetched, and are not old */
 	struct apptap_wire_left left[APPTAP_WIRE_LEFT_MAX]; /* the first of them */
 	uint32_t left_count;

@@ -70,5 +70,7 @@ int main(void)
 	AT(apptap_cleaned, files_removed);
 	AT(apptap_cleaned, cgroups_removed);
 	AT(apptap_cleaned, filters_removed);
+	AT(apptap_cleaned, files_in_use);
+	AT(apptap_cleaned, captures_left);
 	return 0;
 }

@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 
 import pytest
 
@@ -159,6 +160,40 @@ def test_the_agent_keeps_few_rights(net, tmp):
     assert status["NoNewPrivs"] == "1"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def pushed():
+    """A file as a host pushes it, from when this module's tests begin."""
+    path = f"/tmp/.apptap-test-{os.getpid():08x}"
+    with open(path, "wb"):
+        begun = time.monotonic()
+    yield path, begun
+    if os.path.exists(path):
+        os.unlink(path)
+
+
+def test_cleanup_leaves_alone_what_a_start_has_pushed(net):
+    path = f"/tmp/.apptap-test-{os.getpid():08x}-now"
+    with open(path, "wb"):
+        pass
+    try:
+        code, out, _ = run(net, "--cleanup", "--local", "--json")
+        assert code == 0 and json.loads(out)["files_in_use"] >= 1 and os.path.exists(path)
+    finally:
+        os.unlink(path)
+
+
+def test_cleanup_leaves_an_agent_alone_while_it_runs(net):
+    folder = "/var/lib/.apptap"
+    os.makedirs(folder, 0o700, exist_ok=True)
+    agent = shutil.copy("/bin/sleep", f"{folder}/apptap-{os.getpid():016x}")
+    with subprocess.Popen([agent, "1000"]) as running:
+        try:
+            assert run(net, "--cleanup", "--local")[0] == 0 and os.path.exists(agent)
+        finally:
+            running.kill()
+    assert run(net, "--cleanup", "--local")[0] == 0 and not os.path.exists(agent)
+
+
 def test_cleanup_ends_a_stuck_agent_and_leaves_a_live_one(net, tmp):
     os.mkfifo(f"{tmp}/in")
     hold = os.open(f"{tmp}/in", os.O_RDWR)
@@ -176,3 +211,11 @@ def test_cleanup_ends_a_stuck_agent_and_leaves_a_live_one(net, tmp):
     os.close(hold)
     code, out, _ = run(net, "--cleanup", "--local")
     assert code == 0 and "agents without a host: none" in out
+
+
+def test_cleanup_removes_what_a_start_did_not_go_on_with(net, pushed):
+    """The last here, so that it need not wait: no start lasts for that long."""
+    path, begun = pushed
+    time.sleep(max(0.0, begun + 16 - time.monotonic()))
+    code, out, _ = run(net, "--cleanup", "--local", "--json")
+    assert code == 0 and not os.path.exists(path)
