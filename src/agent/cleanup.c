@@ -136,6 +136,11 @@ static bool has_host(pid_t pid, const char *own_exe)
 	return strcmp(exe, own_exe) == 0 || is_our_name(exe) || strncmp(exe, "magisk", 6) == 0;
 }
 
+static bool is_capture(const char *name)
+{
+	return strncmp(name, ".apptap-capture-", strlen(".apptap-capture-")) == 0;
+}
+
 /* A capture that a host was not able to fetch, whether in a file of its own or in a spool: while it
  * is fresh, it is for the user to say that it may go. */
 static bool is_wanted(int folder_fd, const char *folder, const char *name,
@@ -146,7 +151,7 @@ static bool is_wanted(int folder_fd, const char *folder, const char *name,
 	time_t now = time(NULL);
 	struct stat st;
 
-	if (!in_spool && strncmp(name, ".apptap-capture-", strlen(".apptap-capture-")) != 0)
+	if (!in_spool && !is_capture(name))
 		return false;
 	snprintf(path, sizeof(path), "%s%s", name, in_spool ? "/" APPTAP_SPOOL_CAPTURE : "");
 	if (fstatat(folder_fd, path, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
@@ -192,8 +197,8 @@ static bool is_kept_agent(const char *name)
 	return strncmp(name, "apptap-", strlen("apptap-")) == 0 && !strchr(dash + 1, '-');
 }
 
-/* What a start that is under way has pushed, or a capture that runs is served by. The time of the
- * last change, not of the data's: adb gives a file the age it had on the host. */
+/* What a start that is under way has pushed, or a capture that runs is served by. Not by the age of
+ * the data: adb gives a file the one it had on the host. */
 static bool is_in_use(int folder_fd, const char *name)
 {
 	struct stat st;
@@ -201,7 +206,7 @@ static bool is_in_use(int folder_fd, const char *name)
 
 	if (fstatat(folder_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode))
 		return false;
-	age = time(NULL) - st.st_ctime;
+	age = time(NULL) - (is_capture(name) ? st.st_mtime : st.st_ctime);
 	return (age >= 0 && age < START_S && !is_kept_agent(name)) || is_run(&st);
 }
 
