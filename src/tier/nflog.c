@@ -14,6 +14,7 @@
 #include <sys/timerfd.h>
 
 #include "tier/adopt.h"
+#include "tier/beacon.h"
 #include "tier/claims.h"
 #include "tier/deaths.h"
 #include "tier/devices.h"
@@ -53,6 +54,7 @@ struct nflog {
 	struct apptap_adopt *adopt;
 	struct apptap_waiting *waiting;
 	struct apptap_silence *silence;
+	struct apptap_beacon *beacon; /* NULL: nobody can send one */
 	struct apptap_deaths *deaths;
 	struct apptap_obituaries *obituaries; /* NULL: the kernel has none */
 	struct apptap_contest *contest; /* NULL: it is plain whose the app's ports are */
@@ -69,7 +71,7 @@ struct nflog {
 	bool more; /* the last turn ended before all was read */
 	bool silenced; /* draining: the rules log nothing more */
 	uint64_t delivered; /* packets of our rules */
-	uint64_t sent; /* of those: what goes */
+	uint64_t sent, came; /* of those: what goes, what comes; without the beacon */
 	uint64_t check_ns; /* CLOCK_MONOTONIC: when to look for the rules next */
 	uint64_t undelivered; /* known at the end: logged, but never delivered */
 	uint64_t now_ns; /* of the read that is being judged */
@@ -201,8 +203,10 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 	s->delivered++;
 	class = (enum apptap_rule_class)p->prefix[APPTAP_RULES_TAG_BYTES];
 	to_packet(s, p, &pkt);
-	s->sent += pkt.pkttype == PACKET_OUTGOING;
 	apptap_dissect((struct apptap_view){ p->data, p->len }, pkt.protocol, &d);
+	if (s->beacon && apptap_beacon_take(s->beacon, class, &d))
+		return 0;
+	*(pkt.pkttype == PACKET_OUTGOING ? &s->sent : &s->came) += 1;
 	if (apptap_rules_is_notice(class)) {
 		struct apptap_claim_case claim;
 
@@ -361,7 +365,8 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 	if (r >= 0 && !s->silenced)
 		r = check_rules(s, err);
 	if (r >= 0 && !s->silenced && !s->more)
-		r = apptap_silence_look(s->silence, s->sent, s->delivered - s->sent, err);
+		r = apptap_silence_look(s->silence, s->sent, s->came, apptap_nflog_lost(s->reader),
+					err);
 	rest(s);
 	arm_timer(s);
 	return r < 0 ? r : 0;
@@ -447,6 +452,7 @@ static void nflog_close(struct apptap_tier *t)
 	apptap_deaths_free(s->deaths);
 	apptap_adopt_free(s->adopt);
 	apptap_silence_free(s->silence);
+	apptap_beacon_close(s->beacon);
 	apptap_contest_close(s->contest);
 	apptap_waiting_free(s->waiting);
 	apptap_claims_free(s->claims);
@@ -491,8 +497,6 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 		r = apptap_error_set(err, ENOMEM, "allocating the table of closed sockets");
 	if (r == 0)
 		r = apptap_claims_new(&s->claims, s->scope, s->diag, s->deaths, err);
-	if (r == 0)
-		r = apptap_silence_new(&s->silence, s->scope, s->diag, err);
 	if (r == 0 && apptap_waiting_new(&s->waiting, s->claims, HOLD_BYTES) < 0)
 		r = apptap_error_set(err, ENOMEM, "allocating the queue of what waits");
 	if (r == 0 && apptap_obituaries_open(&s->obituaries, NULL) == 0)
@@ -523,8 +527,10 @@ static int open_rules(struct nflog *s, struct apptap_error *err)
 	rules.mark = s->marks.mark;
 	memcpy(rules.tag, s->tag, sizeof(rules.tag));
 	r = apptap_rules_install(&s->rules, &rules, err);
-	if (r == 0 && rules.prover != APPTAP_UID_NONE)
-		r = apptap_nflog_prove(s->reader, s->rules, &rules, &s->delivered, err);
+	if (r == 0 && rules.prover != APPTAP_UID_NONE) {
+		apptap_beacon_open(&s->beacon, rules.prover); /* without it, less is noticed */
+		r = apptap_nflog_prove(s->reader, &rules, &s->delivered, err);
+	}
 	return r;
 }
 
@@ -540,6 +546,9 @@ static int begin_capture(struct nflog *s, const struct apptap_tier_config *cfg,
 	if (r < 0)
 		return apptap_nflog_explain(err, r);
 	s->check_ns = apptap_clock_ns(CLOCK_MONOTONIC) + CHECK_NS;
+	r = apptap_silence_new(&s->silence, s->scope, s->diag, s->beacon, err);
+	if (r < 0)
+		return r;
 	apptap_rules_bits(s->marks.mark, bits);
 	r = apptap_adopt_new(&s->adopt, s->scope, s->diag, s->claims, s->rules,
 			     bits[APPTAP_BIT_GIVEN], err);

@@ -139,9 +139,8 @@ static int try_rules(struct probe *probe, struct apptap_nflog_reader *reader, ui
 	return r;
 }
 
-int apptap_nflog_prove(struct apptap_nflog_reader *reader, struct apptap_rules *rules,
-		       const struct apptap_rules_config *cfg, uint64_t *delivered,
-		       struct apptap_error *err)
+int apptap_nflog_prove(struct apptap_nflog_reader *reader, const struct apptap_rules_config *cfg,
+		       uint64_t *delivered, struct apptap_error *err)
 {
 	struct probe probe = { 0 };
 	int r;
@@ -149,9 +148,7 @@ int apptap_nflog_prove(struct apptap_nflog_reader *reader, struct apptap_rules *
 	memcpy(probe.tag, cfg->tag, sizeof(probe.tag));
 	r = exchange(&probe, reader, cfg->prover, err);
 	*delivered = probe.delivered;
-	if (r < 0 || rules->ops->slow)
-		return r;
-	return rules->ops->update(rules, cfg->scope, err);
+	return r;
 }
 
 static char features[256];

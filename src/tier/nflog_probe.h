@@ -21,9 +21,8 @@ uid_t apptap_nflog_prover(const char *tag);
  * The same proof by rules that are to stay, made by @cfg with that prover. What else comes
  * meanwhile is read and thrown away. @delivered: all that came.
  */
-int apptap_nflog_prove(struct apptap_nflog_reader *reader, struct apptap_rules *rules,
-		       const struct apptap_rules_config *cfg, uint64_t *delivered,
-		       struct apptap_error *err);
+int apptap_nflog_prove(struct apptap_nflog_reader *reader, const struct apptap_rules_config *cfg,
+		       uint64_t *delivered, struct apptap_error *err);
 
 /* Adds to @err what to try. Return: @r. */
 int apptap_nflog_explain(struct apptap_error *err, int r);

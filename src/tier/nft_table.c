@@ -453,11 +453,12 @@ void apptap_nft_table_element(struct apptap_nft_table *n, const void *key, size_
 	apptap_nfmsg_unnest(&n->msg, at);
 }
 
-void apptap_nft_table_uids(struct apptap_nft_table *n, const struct apptap_scope *scope)
+void apptap_nft_table_uids(struct apptap_nft_table *n, const struct apptap_scope *scope,
+			   uid_t prover)
 {
 	size_t at;
 
-	if (!scope->uid_count)
+	if (!scope->uid_count && prover == APPTAP_UID_NONE)
 		return;
 	at = apptap_nft_table_elements(n, NFT_MSG_NEWSETELEM, APPTAP_NFT_UIDS);
 	for (size_t i = 0; i < scope->uid_count; i++) {
@@ -465,17 +466,8 @@ void apptap_nft_table_uids(struct apptap_nft_table *n, const struct apptap_scope
 
 		apptap_nft_table_element(n, &uid, sizeof(uid));
 	}
-	apptap_nfmsg_unnest(&n->msg, at);
-}
-
-static void put_prover(struct apptap_nft_table *n, uid_t prover)
-{
-	size_t at;
-
-	if (prover == APPTAP_UID_NONE)
-		return;
-	at = apptap_nft_table_elements(n, NFT_MSG_NEWSETELEM, APPTAP_NFT_UIDS);
-	apptap_nft_table_element(n, &prover, sizeof(prover));
+	if (prover != APPTAP_UID_NONE)
+		apptap_nft_table_element(n, &prover, sizeof(prover));
 	apptap_nfmsg_unnest(&n->msg, at);
 }
 
@@ -497,8 +489,7 @@ void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope 
 	apptap_nfmsg_unnest(&n->msg, apptap_nfmsg_nest(&n->msg, NFTA_OBJ_DATA));
 	add_set(n, APPTAP_NFT_UIDS, 0, TYPE_UID, 4, 2 * APPTAP_SCOPE_UIDS_MAX);
 	add_set(n, APPTAP_NFT_OURS, NFT_SET_TIMEOUT | NFT_SET_EVAL, TYPE_PORT, 2, 0);
-	apptap_nft_table_uids(n, scope);
-	put_prover(n, prover);
+	apptap_nft_table_uids(n, scope, prover);
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
 		add_chain(n, chains[i], -1, 0);
 	add_chain(n, "out", NF_INET_LOCAL_OUT, OUT_PRIORITY);

@@ -33,7 +33,8 @@ void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope 
  */
 size_t apptap_nft_table_elements(struct apptap_nft_table *n, uint16_t message, const char *set);
 void apptap_nft_table_element(struct apptap_nft_table *n, const void *key, size_t len);
-void apptap_nft_table_uids(struct apptap_nft_table *n, const struct apptap_scope *scope);
+void apptap_nft_table_uids(struct apptap_nft_table *n, const struct apptap_scope *scope,
+			   uid_t prover);
 
 /* Removes the rules of @chain. */
 void apptap_nft_table_empty(struct apptap_nft_table *n, const char *chain);

@@ -63,8 +63,8 @@ struct apptap_rules_config {
 	const struct apptap_scope *scope; /* borrowed for the call */
 	uint16_t group; /* NFLOG's */
 	uint32_t mark; /* APPTAP_BITS bits, free in every mark that is in use */
-	uid_t prover; /* of a packet of our own, over loopback: counts as the app's until the first
-		       * update; APPTAP_UID_NONE: there is none */
+	uid_t prover; /* of packets of our own, over loopback: they count as the app's;
+		       * APPTAP_UID_NONE: there are none */
 	bool trial; /* for a probe: one family shows what the other would, and nothing is healed */
 	char tag[APPTAP_RULES_TAG_BYTES +
 		 1]; /* begins each prefix: tells our packets from others' */

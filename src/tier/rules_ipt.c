@@ -25,6 +25,7 @@ struct ipt_rules {
 	uint32_t bit[APPTAP_BITS];
 	uint32_t mark;
 	uint16_t group;
+	uid_t prover;
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
 	bool v6;
 	int held; /* owned: the name of our chains */
@@ -108,6 +109,11 @@ static void out_rules(struct ipt_rules *n, const struct apptap_scope *scope)
 	const uint32_t *bit = n->bit;
 	char m[96];
 
+	if (n->prover != APPTAP_UID_NONE && n->family == APPTAP_IPT_V4) {
+		snprintf(m, sizeof(m), "-d 127.0.0.1/32 -p udp -m owner --uid-owner %u",
+			 (unsigned)n->prover);
+		go_to(n, "OUT", m, "MINE");
+	}
 	for (size_t i = 0; i < scope->uid_count; i++) {
 		snprintf(m, sizeof(m), "-m owner --uid-owner %u", (unsigned)scope->uids[i].uid);
 		go_to(n, "OUT", m, "MINE");
@@ -204,16 +210,9 @@ static void write_all(struct ipt_rules *n, const void *arg)
 {
 	const struct apptap_rules_config *cfg = arg;
 	const char *group = n->family == APPTAP_IPT_V6 ? "ff00::/8" : "224.0.0.0/3";
-	char m[96];
 
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
 		say(n, ":" APPTAP_IPT_PREFIX "%s_%s - [0:0]\n", n->tag, chains[i]);
-	/* It stays, for taking it away would take as long as this: cheap for all but loopback. */
-	if (cfg->prover != APPTAP_UID_NONE && n->family == APPTAP_IPT_V4) {
-		snprintf(m, sizeof(m), "-d 127.0.0.1/32 -p udp -m owner --uid-owner %u",
-			 (unsigned)cfg->prover);
-		go_to(n, "OUT", m, "MINE");
-	}
 	out_rules(n, cfg->scope);
 	out_chains(n);
 	in_rules(n);
@@ -319,6 +318,7 @@ static int ipt_install(struct apptap_rules **out, const struct apptap_rules_conf
 		return apptap_error_set(err, ENOMEM, "allocating rules");
 	n->base.ops = &apptap_rules_ipt;
 	n->group = cfg->group;
+	n->prover = cfg->prover;
 	n->mark = cfg->mark;
 	n->held = -1;
 	n->guardian = (struct apptap_guardian)APPTAP_GUARDIAN_NONE;

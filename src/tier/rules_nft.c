@@ -16,6 +16,7 @@ struct nft_rules {
 	struct apptap_rules base;
 	struct apptap_nl nl; /* owned; owns the table */
 	struct apptap_nft_table table;
+	uid_t prover;
 };
 
 static struct nft_rules *nft_of(struct apptap_rules *r)
@@ -58,12 +59,13 @@ static int nft_install(struct apptap_rules **out, const struct apptap_rules_conf
 	n->nl = (struct apptap_nl)APPTAP_NL_CLOSED;
 	n->table.group = cfg->group;
 	apptap_rules_bits(cfg->mark, n->table.bit);
+	n->prover = cfg->prover;
 	snprintf(n->table.tag, sizeof(n->table.tag), "%s", cfg->tag);
 	snprintf(n->table.name, sizeof(n->table.name), "apptap_%s", cfg->tag);
 	r = apptap_nl_open(&n->nl, NETLINK_NETFILTER, err);
 	if (r == 0) {
 		transaction(n);
-		apptap_nft_table_put(&n->table, cfg->scope, cfg->prover);
+		apptap_nft_table_put(&n->table, cfg->scope, n->prover);
 		r = transact(n, err);
 	}
 	if (r < 0) {
@@ -86,7 +88,7 @@ static int nft_update(struct apptap_rules *r, const struct apptap_scope *scope,
 	n->table.msg.len = at;
 	((struct nlmsghdr *)(void *)(n->table.msg.bytes + n->table.msg.begun))->nlmsg_len =
 		(uint32_t)(at - n->table.msg.begun);
-	apptap_nft_table_uids(&n->table, scope);
+	apptap_nft_table_uids(&n->table, scope, n->prover);
 	return transact(n, err);
 }
 

@@ -1,12 +1,13 @@
 /*
- * silence.c - the app's connections carry bytes, and the rules show nothing of them
+ * silence.c - packets pass, and the rules show nothing of them
  *
  * How it works. While the rules show nothing in one direction, the app's TCP connections are looked
  * at twice a second. Each knows how many bytes it has sent, and how many of those the other end has
  * got; so if it has got some that were sent in the silence, packets have left this machine that we
  * were not shown. What has been received tells the same of the other direction. A program that is
  * idle, or whose packets a filter drops, has no such bytes. One more look makes sure that the
- * packets were not just on their way to us.
+ * packets were not just on their way to us. UDP has no such counts; for an app of that alone, a
+ * packet of our own is sent now and then in a silence (beacon.h).
  */
 #include "tier/silence.h"
 
@@ -23,6 +24,8 @@
 #define LOOK_NS (500 * APPTAP_NSEC_PER_MSEC)
 #define COST_SHARE 100 /* looking takes at most one part in so many */
 #define SAMPLES 512 /* connections that are looked at */
+#define BEACON_LOOKS 4 /* from one beacon to the next */
+#define MISSED_ENOUGH 2 /* in a row */
 #define SYN_AND_FIN 2 /* they are acknowledged like bytes, and not counted as sent */
 
 enum way { SENT, CAME, WAYS };
@@ -48,12 +51,18 @@ struct apptap_silence {
 	uint64_t shown[WAYS];
 	uint64_t since_ns[WAYS]; /* the first look of the silence; 0: there is none */
 	bool carried[WAYS]; /* bytes that we were not shown */
+	struct apptap_beacon *beacon; /* borrowed; NULL: there is none */
+	bool lit; /* it was sent at the last look */
+	unsigned dark; /* looks since */
+	unsigned missed[WAYS]; /* in a row: not shown to us */
+	uint64_t lost; /* when it was sent */
 	bool crowded; /* there are more connections than samples */
 	struct sample samples[SAMPLES]; /* by the low bits of their cookies */
 };
 
 int apptap_silence_new(struct apptap_silence **out, const struct apptap_scope *scope,
-		       struct apptap_diag *diag, struct apptap_error *err)
+		       struct apptap_diag *diag, struct apptap_beacon *beacon,
+		       struct apptap_error *err)
 {
 	struct apptap_silence *s = calloc(1, sizeof(*s));
 	int r;
@@ -62,6 +71,7 @@ int apptap_silence_new(struct apptap_silence **out, const struct apptap_scope *s
 		return apptap_error_set(err, ENOMEM, "allocating the list of connections");
 	s->scope = scope;
 	s->diag = diag;
+	s->beacon = beacon;
 	s->next_ns = apptap_clock_ns(CLOCK_MONOTONIC) + LOOK_NS;
 	r = apptap_nl_open(&s->nl, NETLINK_SOCK_DIAG, NULL);
 	if (r < 0)
@@ -207,34 +217,81 @@ static void look(struct apptap_silence *s)
 	apptap_haste(haste);
 }
 
-int apptap_silence_look(struct apptap_silence *s, uint64_t sent, uint64_t came,
-			struct apptap_error *err)
+/* ---- a packet of our own ---- */
+
+static void hear_beacon(struct apptap_silence *s, uint64_t lost)
+{
+	static const unsigned bits[WAYS] = { APPTAP_BEACON_SENT, APPTAP_BEACON_ANSWER };
+	unsigned missed;
+
+	if (!s->lit)
+		return;
+	s->lit = false;
+	missed = apptap_beacon_missed(s->beacon);
+	for (int way = SENT; way < WAYS; way++)
+		s->missed[way] = missed & bits[way] && lost == s->lost ? s->missed[way] + 1 : 0;
+}
+
+static void light_beacon(struct apptap_silence *s, uint64_t lost)
+{
+	if (!s->beacon || (s->dark++ % BEACON_LOOKS && !s->missed[SENT] && !s->missed[CAME]))
+		return;
+	s->lost = lost;
+	s->lit = true;
+	apptap_beacon_send(s->beacon);
+}
+
+/* ---- both together ---- */
+
+static int complain(const struct apptap_silence *s, enum way way, struct apptap_error *err)
 {
 	static const char *const verbs[WAYS] = { "send", "receive" };
+	static const char *const beacons[WAYS] = { "a packet", "the answer to a packet" };
+
+	if (s->carried[way])
+		return apptap_error_say(err, ESTALE,
+					"the app's connections %s, but our rules in netfilter see "
+					"nothing of it",
+					verbs[way]);
+	return apptap_error_say(err, ESTALE,
+				"our rules in netfilter do not see %s of our own any more",
+				beacons[way]);
+}
+
+static void begin_anew(struct apptap_silence *s, enum way way, uint64_t shown)
+{
+	s->shown[way] = shown;
+	s->since_ns[way] = 0;
+	s->carried[way] = false;
+	s->missed[way] = 0;
+}
+
+int apptap_silence_look(struct apptap_silence *s, uint64_t sent, uint64_t came, uint64_t lost,
+			struct apptap_error *err)
+{
 	const uint64_t shown[WAYS] = { sent, came };
 	bool any = false;
 
 	s->now_ns = apptap_clock_ns(CLOCK_MONOTONIC);
-	if (s->now_ns < s->next_ns || s->nl.fd < 0 || apptap_diag_is_slow(s->diag))
+	if (s->now_ns < s->next_ns)
 		return 0;
 	s->next_ns = s->now_ns + LOOK_NS;
+	hear_beacon(s, lost);
 	for (int way = SENT; way < WAYS; way++) {
 		if (shown[way] != s->shown[way]) {
-			s->shown[way] = shown[way];
-			s->since_ns[way] = 0;
-			s->carried[way] = false;
+			begin_anew(s, way, shown[way]);
 			continue;
 		}
-		if (s->carried[way])
-			return apptap_error_say(err, ESTALE,
-						"the app's connections %s, but our rules in "
-						"netfilter see nothing of it",
-						verbs[way]);
+		if (s->carried[way] || s->missed[way] >= MISSED_ENOUGH)
+			return complain(s, way, err);
 		if (!s->since_ns[way])
 			s->since_ns[way] = s->now_ns;
 		any = true;
 	}
-	if (any)
+	if (!any)
+		return 0;
+	light_beacon(s, lost);
+	if (s->nl.fd >= 0 && !apptap_diag_is_slow(s->diag))
 		look(s);
 	return 0;
 }

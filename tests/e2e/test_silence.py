@@ -84,7 +84,7 @@ def talker(lab, uid, *, source="", to="10.77.0.2", every=0.05, lasts=0):
 def wait_for(what, seconds, talk):
     end = time.monotonic() + seconds
     while not any(what in line for line in talk):
-        assert time.monotonic() < end, talk
+        assert time.monotonic() < end, "\n".join(talk)
         time.sleep(0.02)
 
 
@@ -135,6 +135,45 @@ def test_nothing_comes_any_more(lab, echo, clean, monkeypatch, backend, spoil, l
     assert not re.search("APPTAP_|apptap_", inside(lab, "nft", "list", "ruleset"))
 
 
+# A user who sends datagrams to the other machine, and gets none.
+DATAGRAMS = """
+import os, socket, sys, time
+os.setgid(int(sys.argv[1])); os.setuid(int(sys.argv[1]))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print("there", flush=True)
+sys.stdin.readline()
+while float(sys.argv[2]):
+    s.sendto(b"datagram", ("10.77.0.2", int(sys.argv[3])))
+    time.sleep(float(sys.argv[2]))
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("backend, spoil, every, unseen", [
+    ("nftables", marks_overwritten, 0.05, "the answer to a packet"),
+    ("iptables", accepted_before_us, 0.05, "a packet"), ("iptables", accepted_before_us, 0, "a packet"),
+    pytest.param("legacy", marks_overwritten, 0.05, "the answer to a packet", marks=pytest.mark.at_leisure)])
+def test_an_app_without_connections(lab, clean, monkeypatch, backend, spoil, every, unseen):
+    """UDP has no counts of bytes: a packet of our own shows it, also while the app is idle."""
+    choose(backend, monkeypatch)
+    tool = lab.apptap(tier="nflog").wait_ready()
+    app = lab.program("app", sys.executable, "-c", DATAGRAMS, str(truth.APP_UID), str(every), str(PORT))
+    app.line()
+    app.say("go")
+    time.sleep(2.5)
+    assert not any("netfilter" in line for line in tool.talk), tool.talk
+    spoilt = time.time()
+    spoil(lab)
+    wait_for(f"do not see {unseen} of our own", 8, tool.talk)
+    print(f"{spoil.__name__}: {time.time() - spoilt:.1f} s")
+    time.sleep(0.5)
+    assert tool.stop() == 0, tool.talk
+    assert any("capturing with sockdiag from now on" in text for text in tool.json()["warnings"])
+    kept = [p for _, p in truth.packets(truth.to_pcap(tool.path, lab.file("ours.pcap"))) if p]
+    assert all(p[12] == 10 for p in kept), kept	# ours over loopback is no app's
+    assert len(kept) > 50 if every else not kept
+
+
 HARMLESS = {	# of users of their own: what they do, and what is asked for
     6001: ({"every": 0}, []),	# an open connection, and nothing on it
     6002: ({"source": "127.0.0.1", "to": "127.0.0.1"}, []),	# loopback: all is on its way out
@@ -157,9 +196,11 @@ def test_quiet_by_itself(lab, echo, clean, monkeypatch, backend):
     time.sleep(0.5)
     inside(lab, "iptables", "-A", "OUTPUT", "-m", "owner", "--uid-owner", "6005", "-j", "DROP")
     time.sleep(3)
+    inside(lab, "iptables", "-I", "INPUT", "-i", "lo", "-j", "DROP")	# our own packet goes nowhere
+    time.sleep(3)
     for uid, tool in tools.items():
         assert tool.stop() == 0, tool.talk
         account = tool.json()
-        assert account["tier"] == "nflog" and not account["warnings"], (uid, account)
+        assert account["tier"] == "nflog" and not account["warnings"], (uid, account["warnings"])
         kept = account["counters"]["packets"]
         assert kept > 60 if uid in (6002, 6003) else kept < 100, (uid, kept)
