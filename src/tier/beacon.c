@@ -43,7 +43,7 @@ static int connect_to(int fd, struct sockaddr_in to)
 
 static int open_sockets(struct apptap_beacon *b, uid_t prover)
 {
-	struct sockaddr_in from, to, other;
+	struct sockaddr_in from = { 0 }, to = { 0 }, other;
 	int r;
 
 	b->fd = apptap_probe_socket(prover);
