@@ -216,21 +216,21 @@ static int put(struct apptap_clsact *c, int32_t ifindex, bool both, struct appta
 int apptap_clsact_attach(struct apptap_clsact *c, int32_t ifindex, bool both,
 			 struct apptap_error *err)
 {
-	int lock = apptap_clsact_lock();
+	int lock = apptap_tag_lock(APPTAP_CLSACT_LOCK);
 	int r = put(c, ifindex, both, err);
 
 	if (r == -EEXIST) /* somebody has just made a clsact as well: it is his */
 		r = put(c, ifindex, both, err);
-	apptap_clsact_unlock(lock);
+	apptap_tag_unlock(lock);
 	return explain(r, err);
 }
 
 void apptap_clsact_detach(struct apptap_clsact *c, int32_t ifindex)
 {
-	int lock = apptap_clsact_lock();
+	int lock = apptap_tag_lock(APPTAP_CLSACT_LOCK);
 
 	apptap_clsact_remove_at(&c->tc, ifindex, c->tag, APPTAP_CLSACT_AS_NAMED, NULL);
-	apptap_clsact_unlock(lock);
+	apptap_tag_unlock(lock);
 }
 
 /* ---- what others do ---- */

@@ -6,8 +6,6 @@
 
 #define PREFIX "apptap-"
 #define MADE "-clsact"
-#define LOCK_TRIES 1000
-#define LOCK_WAIT_US 1000
 
 void apptap_clsact_name(char name[APPTAP_TC_NAME_BYTES], const char *tag, uint32_t parent,
 			bool made)
@@ -26,24 +24,6 @@ bool apptap_clsact_parse(const struct apptap_tc_filter *f, char tag[APPTAP_TAG_B
 		return false;
 	*made = strstr(rest, MADE) != NULL;
 	return true;
-}
-
-int apptap_clsact_lock(void)
-{
-	int fd = -EADDRINUSE;
-
-	for (int i = 0; i < LOCK_TRIES && fd == -EADDRINUSE; i++) {
-		fd = apptap_tag_hold("clsact", "lock");
-		if (fd == -EADDRINUSE)
-			usleep(LOCK_WAIT_US);
-	}
-	return fd;
-}
-
-void apptap_clsact_unlock(int lock)
-{
-	if (lock >= 0)
-		close(lock);
 }
 
 static int list_both(struct apptap_tc *tc, int32_t ifindex, struct apptap_tc_filters *all,
@@ -107,7 +87,7 @@ static int sweep(int (*at)(struct apptap_tc *tc, int32_t ifindex, const char *ta
 	r = apptap_tc_open(&tc, err);
 	if (r < 0)
 		return r;
-	lock = apptap_clsact_lock();
+	lock = apptap_tag_lock(APPTAP_CLSACT_LOCK);
 	count = apptap_tc_places(&tc, &places, err);
 	for (int i = 0; i < count; i++) {
 		r = at(&tc, places[i], tag, err);
@@ -115,7 +95,7 @@ static int sweep(int (*at)(struct apptap_tc *tc, int32_t ifindex, const char *ta
 		total += MAX(r, 0);
 	}
 	apptap_tc_close(&tc);
-	apptap_clsact_unlock(lock);
+	apptap_tag_unlock(lock);
 	return count < 0 ? count : failed ? failed : total;
 }
 

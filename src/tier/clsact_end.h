@@ -6,6 +6,7 @@
 #include "tier/tc.h"
 
 #define APPTAP_CLSACT_HELD "filters" /* apptap_tag_hold(): somebody looks after them */
+#define APPTAP_CLSACT_LOCK "clsact" /* apptap_tag_lock(): of all changes */
 
 /*
  * A filter's name tells whose it is, by its tag, and whether its clsact was made for it or for one
@@ -17,10 +18,6 @@ void apptap_clsact_name(char name[APPTAP_TC_NAME_BYTES], const char *tag, uint32
 /* false: it is none of ours. */
 bool apptap_clsact_parse(const struct apptap_tc_filter *f, char tag[APPTAP_TAG_BYTES + 1],
 			 bool *made);
-
-/* Waits for its holder, but not for ever: then it goes on without. */
-int apptap_clsact_lock(void);
-void apptap_clsact_unlock(int lock);
 
 enum apptap_clsact_whose { APPTAP_CLSACT_AS_NAMED, APPTAP_CLSACT_OURS, APPTAP_CLSACT_THEIRS };
 

@@ -6,6 +6,9 @@
 
 #define APPTAP_TAG_BYTES 8 /* hexadecimal digits */
 
+/* Of descriptors that hold names: above those under which a new program gets them. */
+#define APPTAP_TAG_HELD_MIN 10
+
 void apptap_tag_make(char tag[APPTAP_TAG_BYTES + 1]);
 
 /* Whether eight such digits are at @text, and copies them. */
@@ -17,5 +20,12 @@ bool apptap_tag_parse(const char *text, char tag[APPTAP_TAG_BYTES + 1]);
  * be empty. -EADDRINUSE: somebody does.
  */
 int apptap_tag_hold(const char *what, const char *tag);
+
+/*
+ * Only one capture of this network namespace at a time. Waits for its holder, but not for ever:
+ * then it goes on without. Return: what apptap_tag_unlock() wants.
+ */
+int apptap_tag_lock(const char *what);
+void apptap_tag_unlock(int lock);
 
 #endif
