@@ -293,6 +293,7 @@ static uint64_t remove_cgroups(const char *own_exe)
 
 int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *err)
 {
+	char *saved[APPTAP_IPT_FAMILIES];
 	char own_exe[256];
 	struct dirent *entry;
 	DIR *proc;
@@ -322,7 +323,9 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 	if (geteuid() != 0)
 		return 0;
 	remove_all_files(out);
-	found = apptap_ipt_heal(NULL);
+	apptap_ipt_save(saved);
+	found = apptap_ipt_heal(saved, NULL);
+	apptap_ipt_free(saved);
 	out->chains_removed = (uint64_t)MAX(found, 0);
 	found = apptap_clsact_heal(NULL);
 	out->filters_removed = (uint64_t)MAX(found, 0);

@@ -2,8 +2,9 @@
  * guardian.c - a process that outlives a killed agent, and removes what it has left in the kernel
  *
  * How it works. It waits at one end of a pipe for the other to close: the agent does that when it
- * is done, and the kernel does it when the agent is killed. So there is one way for both. It runs
- * the same program afresh, in a session of its own, and holds nothing but that pipe and its name.
+ * is done, and the kernel does it when the agent is killed. So there is one way for both. Programs
+ * that change rules for the agent have that end too: when it closes, nobody is left who can. It
+ * runs the same program afresh, in a session of its own, and holds nothing but that pipe and names.
  */
 #include "tier/guardian.h"
 
@@ -20,9 +21,9 @@
 #include "tier/tag.h"
 
 #define HELD_FD 3
+#define HELD_ABSENT_FD 4
 #define TRIES 20
 #define TRY_AGAIN_US 100000
-#define AFTER_KILL_US 300000
 
 /* fork() would copy the tables of all the pages of a ring. Return: 0, or an errno. */
 static int spawn(pid_t *pid, const struct apptap_guardian_orders *orders, int in)
@@ -48,6 +49,8 @@ static int spawn(pid_t *pid, const struct apptap_guardian_orders *orders, int in
 	posix_spawn_file_actions_adddup2(&files, STDOUT_FILENO, STDERR_FILENO);
 	/* Not to be closed by exec, unlike all others of ours. */
 	posix_spawn_file_actions_adddup2(&files, orders->held, HELD_FD);
+	if (orders->absent && orders->held_absent >= 0)
+		posix_spawn_file_actions_adddup2(&files, orders->held_absent, HELD_ABSENT_FD);
 	r = posix_spawn(pid, "/proc/self/exe", &files, &attr, argv, environ);
 	posix_spawn_file_actions_destroy(&files);
 	posix_spawnattr_destroy(&attr);
@@ -97,16 +100,11 @@ static void remove_chains(const char *tag)
 		usleep(TRY_AGAIN_US);
 }
 
-static void end_chains(const char *tag, const char *mark, const char *absent, bool killed)
+static void end_chains(const char *tag, const char *mark, const char *absent)
 {
 	remove_chains(tag);
-	if (killed) { /* what the agent had just started may come later still */
-		usleep(AFTER_KILL_US);
-		remove_chains(tag);
-	}
 	apptap_marks_clear((uint32_t)strtoul(mark, NULL, 16), NULL);
-	for (int i = 0; i < TRIES && apptap_ipt_restore_absent(absent) < 0; i++)
-		usleep(TRY_AGAIN_US);
+	apptap_ipt_restore_absent(absent);
 }
 
 int apptap_guardian_main(int argc, char **argv)
@@ -115,17 +113,16 @@ int apptap_guardian_main(int argc, char **argv)
 	char byte, tag[APPTAP_TAG_BYTES + 1];
 	bool chains = argc == 4 && strcmp(argv[0], APPTAP_IPT_HELD) == 0;
 	bool filters = argc == 2 && strcmp(argv[0], APPTAP_CLSACT_HELD) == 0;
-	ssize_t n;
 
 	if ((!chains && !filters) || !apptap_tag_parse(argv[1], tag) || argv[1][APPTAP_TAG_BYTES])
 		return 2;
 	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], SIG_IGN);
-	while ((n = read(STDIN_FILENO, &byte, 1)) < 0)
+	while (read(STDIN_FILENO, &byte, 1) < 0)
 		if (errno != EINTR)
 			break;
 	if (chains)
-		end_chains(tag, argv[2], argv[3], n <= 0);
+		end_chains(tag, argv[2], argv[3]);
 	else
 		apptap_clsact_remove(tag, NULL);
 	return 0;

@@ -7,7 +7,7 @@
 
 struct apptap_guardian {
 	pid_t pid;
-	int fd; /* owned: when it closes, by whatever cause, the guardian does its work */
+	int fd; /* owned: when nobody has it open any more, the guardian does its work */
 	bool told;
 };
 
@@ -20,6 +20,7 @@ struct apptap_guardian_orders {
 	const char *what; /* APPTAP_IPT_HELD or APPTAP_CLSACT_HELD: chains or filters */
 	const char *tag; /* of these */
 	int held; /* from apptap_tag_hold(what, tag): the guardian holds it as well */
+	int held_absent; /* with chains: from apptap_ipt_absent_hold(); -1: none */
 	uint32_t mark; /* with chains: bits to clear in conntrack */
 	const char *absent; /* with chains: before our rules, see apptap_ipt_absent() */
 };

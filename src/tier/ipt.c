@@ -76,11 +76,12 @@ struct job {
 	size_t size;
 	pid_t pid;
 	int in, out; /* owned: to its stdin, from its stdout or stderr */
+	int held; /* borrowed: stays open in it; -1: none */
 	int result; /* its exit code, or -errno */
 };
 
 /* In the new process: only calls that are safe there. */
-static void become(char *const argv[], int in, int out, bool talks)
+static void become(const struct job *j, int in, int out)
 {
 	static const int defaults[] = { SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGQUIT };
 	char *const env[] = { (char *)"PATH=/usr/sbin:/sbin:/system/bin:/usr/bin:/bin",
@@ -90,9 +91,11 @@ static void become(char *const argv[], int in, int out, bool talks)
 	for (size_t i = 0; i < ARRAY_SIZE(defaults); i++)
 		signal(defaults[i], SIG_DFL);
 	dup2(in, STDIN_FILENO);
-	dup2(talks ? out : null, STDOUT_FILENO);
-	dup2(talks ? null : out, STDERR_FILENO);
-	execve(argv[0], argv, env);
+	dup2(j->talks ? out : null, STDOUT_FILENO);
+	dup2(j->talks ? null : out, STDERR_FILENO);
+	if (j->held >= 0)
+		fcntl(j->held, F_SETFD, 0);
+	execve(j->argv[0], j->argv, env);
 	_exit(127);
 }
 
@@ -125,7 +128,7 @@ static int start(struct job *j)
 	}
 	j->pid = fork();
 	if (j->pid == 0)
-		become(j->argv, in[0], out[1], j->talks);
+		become(j, in[0], out[1]);
 	j->in = in[1];
 	j->out = out[0];
 	close(in[0]);
@@ -218,7 +221,8 @@ static int judge_restore(struct job *j, struct apptap_error *err)
 	return apptap_error_say(err, EOPNOTSUPP, "%s refuses our rules: %.150s", j->path, j->buf);
 }
 
-int apptap_ipt_restore(const char *const text[APPTAP_IPT_FAMILIES], struct apptap_error *err)
+int apptap_ipt_restore(const char *const text[APPTAP_IPT_FAMILIES], int held,
+		       struct apptap_error *err)
 {
 	struct job jobs[APPTAP_IPT_FAMILIES] = { 0 };
 	char said[APPTAP_IPT_FAMILIES][200] = { "", "" };
@@ -235,6 +239,7 @@ int apptap_ipt_restore(const char *const text[APPTAP_IPT_FAMILIES], struct appta
 		j->argv[2] = (char *)WAIT_SECONDS;
 		j->argv[3] = (char *)"--noflush";
 		j->text = text[i];
+		j->held = held;
 		j->buf = said[i];
 		j->size = sizeof(said[i]);
 	}
@@ -255,6 +260,7 @@ static void prepare_save(struct job *j, enum apptap_ipt_family family, const cha
 	j->argv[1] = table ? (char *)"-t" : NULL;
 	j->argv[2] = (char *)table;
 	j->text = "";
+	j->held = -1;
 	j->talks = true;
 	j->buf = buf;
 	j->size = SAVED_MAX;
@@ -282,6 +288,13 @@ void apptap_ipt_free(char *saved[APPTAP_IPT_FAMILIES])
 {
 	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++)
 		free(saved[i]);
+}
+
+bool apptap_ipt_is_nftables(const char *saved)
+{
+	const char *program = strstr(saved, "(nf_tables)");
+
+	return program && program < strchrnul(saved, '\n');
 }
 
 /* Of all tables, by the program whose name ends so. NULL: it does not say. */
@@ -415,7 +428,7 @@ static int remove_saved(char *const saved[APPTAP_IPT_FAMILIES], const char *tag,
 	if (r < 0)
 		apptap_error_set(err, -r, "removing rules");
 	else if (total)
-		r = apptap_ipt_restore((const char *const *)text, err);
+		r = apptap_ipt_restore((const char *const *)text, -1, err);
 	for (int i = 0; i < APPTAP_IPT_FAMILIES; i++)
 		free(text[i]);
 	return r < 0 ? r : total;
@@ -491,12 +504,10 @@ static int heal_listed(char *const saved[APPTAP_IPT_FAMILIES], const char *list,
 	return total;
 }
 
-int apptap_ipt_heal(struct apptap_error *err)
+int apptap_ipt_heal(char *const saved[APPTAP_IPT_FAMILIES], struct apptap_error *err)
 {
-	char *saved[APPTAP_IPT_FAMILIES];
 	int total = 0, r = 0;
 
-	apptap_ipt_save(saved);
 	/* Each by itself: what a list says is there once. */
 	for (int i = 0; r >= 0 && i < APPTAP_IPT_FAMILIES; i++) {
 		char *one[APPTAP_IPT_FAMILIES] = { NULL, NULL };
@@ -505,6 +516,5 @@ int apptap_ipt_heal(struct apptap_error *err)
 		r = heal_listed(one, saved[i], err);
 		total += r;
 	}
-	apptap_ipt_free(saved);
 	return r < 0 ? r : total;
 }

@@ -14,13 +14,18 @@ int apptap_ipt_check(enum apptap_ipt_family family, struct apptap_error *err);
 
 /*
  * Gives the texts (of the table mangle; NULL: none) to iptables-restore --noflush and to
- * ip6tables-restore: all of a text is done, or nothing of it.
+ * ip6tables-restore: all of a text is done, or nothing of it. @held: a descriptor that these
+ * programs keep open as long as they can change anything; -1: none.
  */
-int apptap_ipt_restore(const char *const text[APPTAP_IPT_FAMILIES], struct apptap_error *err);
+int apptap_ipt_restore(const char *const text[APPTAP_IPT_FAMILIES], int held,
+		       struct apptap_error *err);
 
 /* What iptables-save -t mangle and ip6tables-save say; NULL: nothing. Strings of the caller's. */
 void apptap_ipt_save(char *out[APPTAP_IPT_FAMILIES]);
 void apptap_ipt_free(char *saved[APPTAP_IPT_FAMILIES]);
+
+/* Was that about nftables? What the legacy program says is about other tables. */
+bool apptap_ipt_is_nftables(const char *saved);
 
 /*
  * Writes into @out what removes the chains whose name begins with APPTAP_IPT_PREFIX @tag, and all
@@ -37,7 +42,8 @@ uint32_t apptap_ipt_marks(const char *saved);
 /* Those of iptables' own tables, in a kernel that has some in use: nftables does not list them. */
 uint32_t apptap_ipt_legacy_marks(enum apptap_ipt_family family);
 
-/* Removes the chains of captures that nobody looks after any more. Return: chains; -errno. */
-int apptap_ipt_heal(struct apptap_error *err);
+/* Removes, of what apptap_ipt_save() said, the chains of captures that nobody looks after any more.
+ * Return: chains; -errno. */
+int apptap_ipt_heal(char *const saved[APPTAP_IPT_FAMILIES], struct apptap_error *err);
 
 #endif

@@ -29,6 +29,7 @@ struct ipt_rules {
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
 	bool v6;
 	int held; /* owned: the name of our chains */
+	int held_absent; /* owned: tells other captures what was not there; -1: nothing */
 	struct apptap_guardian guardian; /* owned */
 	pid_t errand; /* owned: does what nobody waits for; 0: there is none */
 	uint64_t
@@ -203,7 +204,7 @@ static int change(struct ipt_rules *n, void (*each)(struct ipt_rules *n, const v
 			return apptap_error_say(err, E2BIG, "more rules than there is room for");
 		texts[i] = n->text[i];
 	}
-	return apptap_ipt_restore(texts, err);
+	return apptap_ipt_restore(texts, n->guardian.fd, err);
 }
 
 static void write_all(struct ipt_rules *n, const void *arg)
@@ -277,35 +278,65 @@ static void ipt_remove(struct apptap_rules *r)
 	apptap_guardian_end(&n->guardian);
 	if (n->held >= 0)
 		close(n->held);
+	if (n->held_absent >= 0)
+		close(n->held_absent);
 	free(n);
+}
+
+/* What iptables-nft is about to make for us is ours to remove. */
+static int note_absent(struct ipt_rules *n, char *const saved[APPTAP_IPT_FAMILIES],
+		       struct apptap_guardian_orders *orders,
+		       char absent[APPTAP_IPT_ABSENT_MAX + 1], struct apptap_error *err)
+{
+	for (int i = 0; i <= (n->v6 ? APPTAP_IPT_V6 : APPTAP_IPT_V4); i++)
+		if (saved[i] && apptap_ipt_is_nftables(saved[i]))
+			apptap_ipt_absent((enum apptap_ipt_family)i, absent);
+	n->held_absent = apptap_ipt_absent_hold(absent, n->tag);
+	orders->absent = absent;
+	orders->held_absent = n->held_absent;
+	if (n->held_absent < 0 && *absent)
+		return apptap_error_set(err, -n->held_absent, "naming what iptables makes for us");
+	return 0;
+}
+
+static int install_held(struct ipt_rules *n, const struct apptap_rules_config *cfg,
+			struct apptap_error *err)
+{
+	char absent[APPTAP_IPT_ABSENT_MAX + 1] = "", *saved[APPTAP_IPT_FAMILIES];
+	struct apptap_guardian_orders orders = {
+		.what = APPTAP_IPT_HELD,
+		.tag = n->tag,
+		.held = n->held,
+		.mark = n->mark,
+	};
+	int lock, r;
+
+	apptap_ipt_save(saved);
+	if (!cfg->trial)
+		apptap_ipt_heal(saved, NULL); /* what a power cut has left */
+	lock = apptap_tag_lock(APPTAP_IPT_LOCK);
+	r = note_absent(n, saved, &orders, absent, err);
+	if (r == 0)
+		r = apptap_guardian_start(&n->guardian, &orders, err);
+	if (r == 0)
+		r = change(n, write_all, cfg, err);
+	apptap_tag_unlock(lock);
+	apptap_ipt_free(saved);
+	return r;
 }
 
 static int install_both(struct ipt_rules *n, const struct apptap_rules_config *cfg,
 			struct apptap_error *err)
 {
-	char absent[APPTAP_IPT_ABSENT_MAX + 1] = "";
-	struct apptap_guardian_orders orders = {
-		.what = APPTAP_IPT_HELD,
-		.tag = n->tag,
-		.absent = absent,
-		.mark = n->mark,
-	};
 	int r = apptap_ipt_check(APPTAP_IPT_V4, err);
 
 	if (r < 0)
 		return r;
 	n->v6 = !cfg->trial && apptap_ipt_check(APPTAP_IPT_V6, NULL) != -EAFNOSUPPORT;
-	if (!cfg->trial)
-		apptap_ipt_heal(NULL); /* what a power cut has left */
 	n->held = apptap_tag_hold(APPTAP_IPT_HELD, n->tag);
 	if (n->held < 0)
 		return apptap_error_set(err, -n->held, "naming our chains");
-	orders.held = n->held;
-	apptap_ipt_absent(APPTAP_IPT_V4, absent);
-	if (n->v6)
-		apptap_ipt_absent(APPTAP_IPT_V6, absent);
-	r = apptap_guardian_start(&n->guardian, &orders, err);
-	return r < 0 ? r : change(n, write_all, cfg, err);
+	return install_held(n, cfg, err);
 }
 
 static int ipt_install(struct apptap_rules **out, const struct apptap_rules_config *cfg,
@@ -320,7 +351,7 @@ static int ipt_install(struct apptap_rules **out, const struct apptap_rules_conf
 	n->group = cfg->group;
 	n->prover = cfg->prover;
 	n->mark = cfg->mark;
-	n->held = -1;
+	n->held = n->held_absent = -1;
 	n->guardian = (struct apptap_guardian)APPTAP_GUARDIAN_NONE;
 	apptap_rules_bits(cfg->mark, n->bit);
 	snprintf(n->tag, sizeof(n->tag), "%s", cfg->tag);
