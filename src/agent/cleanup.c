@@ -20,6 +20,8 @@
 #include "tier/ipt.h"
 
 #define FRESH_S 86400 /* a capture that was not fetched is left alone for a day */
+#define END_NS (3 * APPTAP_NSEC_PER_SEC) /* an agent without a host ends within two */
+#define END_TICK_US 10000
 #define START_S 15 /* from the last byte of a push to the agent's start; a host gives up sooner */
 
 #ifndef SYS_pidfd_open
@@ -139,6 +141,17 @@ static bool has_host(pid_t pid, const char *own_exe)
 static bool is_capture(const char *name)
 {
 	return strncmp(name, ".apptap-capture-", strlen(".apptap-capture-")) == 0;
+}
+
+/* One whose host has just let go of it may be writing the last of a capture. */
+static bool ends_by_itself(pid_t pid, const char *own_exe, uint64_t end_ns)
+{
+	while (is_agent(pid, own_exe)) {
+		if (apptap_clock_ns(CLOCK_MONOTONIC) >= end_ns)
+			return false;
+		usleep(END_TICK_US);
+	}
+	return true;
 }
 
 /* A capture that a host was not able to fetch, whether in a file of its own or in a spool: while it
@@ -294,6 +307,7 @@ static uint64_t remove_cgroups(const char *own_exe)
 int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *err)
 {
 	char *saved[APPTAP_IPT_FAMILIES];
+	uint64_t end_ns = apptap_clock_ns(CLOCK_MONOTONIC) + END_NS;
 	char own_exe[256];
 	struct dirent *entry;
 	DIR *proc;
@@ -315,7 +329,8 @@ int apptap_cleanup_run(struct apptap_event_cleanup *out, struct apptap_error *er
 			continue;
 		if (has_host(pid, own_exe))
 			out->agents_live++;
-		else if (kill(pid, SIGKILL) == 0) /* an agent ignores what is gentler */
+		else if (!ends_by_itself(pid, own_exe, end_ns) &&
+			 kill(pid, SIGKILL) == 0) /* an agent ignores what is gentler */
 			out->agents_ended++;
 	}
 	closedir(proc);

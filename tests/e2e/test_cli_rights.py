@@ -213,6 +213,16 @@ def test_cleanup_ends_a_stuck_agent_and_leaves_a_live_one(net, tmp):
     assert code == 0 and "agents without a host: none" in out
 
 
+def test_cleanup_lets_a_capture_end(net, tmp):
+    """Its host has let go of the agent by then, and the agent writes the last of it."""
+    for _ in range(5):
+        live = Run(net, "--uid", UID, "--local", "--tier", "sockdiag", "-o", f"{tmp}/x.pcap").ready()
+        live.proc.send_signal(signal.SIGINT)
+        code, out, _ = run(net, "--cleanup", "--local", "--json")
+        assert code == 0 and json.loads(out)["agents_ended"] == 0, out
+        assert live.proc.wait(10) == 0, live.err
+
+
 def test_cleanup_removes_what_a_start_did_not_go_on_with(net, pushed):
     """The last here, so that it need not wait: no start lasts for that long."""
     path, begun = pushed
