@@ -31,6 +31,9 @@ _Static_assert(APPTAP_SCOPE_CGROUPS_MAX <= APPTAP_WIRE_CGROUPS_MAX &&
 #define GOODBYE_MAX_NS (1 * APPTAP_NSEC_PER_SEC)
 #define GOODBYE_TICK_NS (20 * APPTAP_NSEC_PER_MSEC)
 #define RECORDS_PER_FRAME ((size_t)256)
+/* What a tier hands over of a packet at least: the headers, those in an ICMP error too. They tell
+ * whose it is and what connection; the file and the stream cut it to the user's length. */
+#define HEADERS_BYTES 256u
 
 struct apptap_capture {
 	struct apptap_consumer consumer; /* what the tier hands its packets to */
@@ -132,12 +135,17 @@ static int check_names(const struct apptap_start *cmd, struct apptap_error *err)
 	return 0;
 }
 
+static uint32_t snaplen(const struct apptap_capture *c)
+{
+	return c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX;
+}
+
 static int open_tier(struct apptap_capture *c, enum apptap_failure *failure,
 		     struct apptap_error *err)
 {
 	struct apptap_tier_config cfg = {
 		.scope = &c->target.scope,
-		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
+		.snaplen = MAX(snaplen(c), HEADERS_BYTES),
 		.ring_bytes = (size_t)c->cmd.ring_bytes,
 		.interfaces = c->interfaces,
 		.interface_count = c->cmd.interface_count,
@@ -157,7 +165,7 @@ static int open_tier(struct apptap_capture *c, enum apptap_failure *failure,
 	return r;
 }
 
-/* "AppTap: UID 5001 (process 812 (curl)); tier sockdiag", for the reader of the file. */
+/* "UID 5001 (process 812 (curl)); tier sockdiag", for the reader of the file. */
 static void describe(const struct apptap_capture *c, char *buf, size_t size)
 {
 	size_t len = 0;
@@ -170,6 +178,11 @@ static void describe(const struct apptap_capture *c, char *buf, size_t size)
 		len += (size_t)snprintf(buf + len, size - len, "%scgroup %s (%s)", len ? ", " : "",
 					c->target.scope.cgroups[i].path,
 					c->target.scope.cgroups[i].why);
+	for (size_t i = 0; i < c->target.scope.process_count && len < size; i++)
+		len += (size_t)snprintf(buf + len, size - len, "%sPID %d%s (%s)", len ? ", " : "",
+					(int)c->target.scope.processes[i].pid,
+					c->target.scope.processes[i].tree ? " and descendants" : "",
+					c->target.scope.processes[i].why);
 	if (c->target.scope.whole_device)
 		len = (size_t)snprintf(buf, size, "the whole device");
 	if (len < size)
@@ -181,7 +194,7 @@ static int open_sink(struct apptap_capture *c, int file_fd, struct apptap_error 
 	char comment[2048] = "";
 	struct apptap_sink_config cfg = {
 		.format = APPTAP_FORMAT_PCAP,
-		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
+		.snaplen = snaplen(c),
 		.comment = comment,
 		.whose = !c->cmd.plain,
 		.app = "apptap " APPTAP_VERSION,
@@ -212,7 +225,7 @@ static int open_live(struct apptap_capture *c, struct apptap_error *err)
 		.wire_fd = c->wire_fd,
 		.packets = c->cmd.live_packets,
 		.connections = c->cmd.live_connections,
-		.snaplen = c->cmd.snaplen_bytes ? c->cmd.snaplen_bytes : APPTAP_SNAPLEN_MAX,
+		.snaplen = snaplen(c),
 		.ifname = ifname,
 		.ifname_arg = c,
 	};

@@ -398,6 +398,29 @@ def test_json(net, tmp, traffic):
     assert got["connections"][0]["local"].startswith("127.0.0.1:")
 
 
+@pytest.mark.parametrize("snaplen", [1, 28])
+def test_a_short_snaplen_cuts_the_file_alone(net, tmp, traffic, tier, snaplen):
+    """Below the headers too: the tier is the one asked for, and the connections have their ports."""
+    path = f"{tmp}/x.pcapng"
+    code, out, err = run(net, "--uid", UID, "--local", "-o", path, "-c", 20, "--json", "-s", snaplen, "--tier", tier)
+    assert code == 0, err
+    got = json.loads(out)
+    assert got["tier"] == tier and not got["warnings"], got
+    assert sum(c["packets_in"] + c["packets_out"] for c in got["connections"]) == 20
+    assert {c["local"] for c in got["connections"]} == {c["remote"] for c in got["connections"]}
+    assert all(not c["local"].endswith(":0") for c in got["connections"])
+    done = subprocess.run(["tshark", "-n", "-r", path, "-T", "fields", "-e", "frame.cap_len", "-e", "frame.len"],
+                          capture_output=True, text=True, timeout=WAIT)
+    assert set(done.stdout.split("\n")) == {f"{20 + snaplen}\t{20 + 28 + 21}", ""}
+
+
+def test_the_file_says_whose_a_process_is(net, tmp, traffic):
+    path = f"{tmp}/x.pcapng"
+    assert run(net, "--pid", traffic.pid, "--tree", "--local", "-o", path, "-c", 1)[0] == 0
+    done = subprocess.run(["capinfos", path], capture_output=True, text=True, timeout=WAIT)
+    assert f"PID {traffic.pid} and descendants (" in done.stdout
+
+
 def test_json_of_a_failure(net, tmp):
     code, out, err = run(net, "no-such-program-here", "--local", "-o", f"{tmp}/x.pcap", "--json")
     assert code == 1 and "no-such-program-here" in json.loads(out)["error"]["message"]
