@@ -6,13 +6,20 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <linux/mount.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 
 #define MOUNTS_BYTES (1U << 20)
 #define WALK_DEPTH 32
 #define WALK_FOLDERS 65536
 
+#ifndef SYS_fsopen
+#define SYS_fsopen 430 /* one number on every architecture but alpha, like the next */
+#define SYS_fsconfig 431
+#define SYS_fsmount 432
+#endif
 #ifndef CGROUP2_SUPER_MAGIC
 #define CGROUP2_SUPER_MAGIC 0x63677270
 #endif
@@ -95,6 +102,38 @@ int apptap_cgroup_parse_membership(struct apptap_view v, char *path, size_t size
 	return -ENOENT;
 }
 
+/* Whether the hierarchy is mounted by anybody: only then do processes have a line of it. */
+static bool is_mounted_elsewhere(void)
+{
+	auto_close int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+	char path[APPTAP_CGROUP_PATH_SIZE];
+	uint8_t buf[2 * APPTAP_CGROUP_PATH_SIZE];
+	ssize_t n = fd < 0 ? -1 : apptap_read_full(fd, buf, sizeof(buf));
+
+	return n > 0 && apptap_cgroup_parse_membership((struct apptap_view){ buf, (size_t)n }, path,
+						       sizeof(path)) == 0;
+}
+
+/* `ip netns exec` mounts a /sys of its own, without what is mounted below the other. A mount that
+ * is put nowhere shows the same cgroups, to nobody but us, and goes with its descriptor (5.2). */
+static int open_unplaced(struct apptap_cgroup_root *root)
+{
+	auto_close int fs = -1;
+	auto_close int mount = -1;
+
+	if (!is_mounted_elsewhere())
+		return -ENOENT;
+	fs = (int)syscall(SYS_fsopen, "cgroup2", FSOPEN_CLOEXEC);
+	if (fs < 0 || syscall(SYS_fsconfig, fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
+		return -errno;
+	mount = (int)syscall(SYS_fsmount, fs, FSMOUNT_CLOEXEC,
+			     MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+	/* Opened anew, for what fsmount(2) returns is no descriptor for open_by_handle_at(2). */
+	root->fd = mount < 0 ? -1 : openat(mount, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	root->path[0] = '\0';
+	return root->fd < 0 ? -errno : 0;
+}
+
 int apptap_cgroup_root_open(struct apptap_cgroup_root *root, struct apptap_error *err)
 {
 	auto_free uint8_t *buf = malloc(MOUNTS_BYTES);
@@ -110,6 +149,8 @@ int apptap_cgroup_root_open(struct apptap_cgroup_root *root, struct apptap_error
 		return apptap_error_set(err, (int)-n, "reading where cgroup2 is");
 	r = apptap_cgroup_parse_mounts((struct apptap_view){ buf, (size_t)n }, root->path,
 				       sizeof(root->path));
+	if (r == -ENOENT && open_unplaced(root) == 0)
+		return 0;
 	if (r < 0) {
 		apptap_error_say(err, -r, "cgroups of version 2 are not mounted here");
 		apptap_error_hint(

@@ -12,7 +12,7 @@
 /* The folder that cgroup2 is mounted on. */
 struct apptap_cgroup_root {
 	int fd; /* owned; -1: closed */
-	char path[256];
+	char path[256]; /* "": a mount of our own, at no place */
 };
 
 #define APPTAP_CGROUP_ROOT_CLOSED \
@@ -29,7 +29,8 @@ int apptap_cgroup_parse_mounts(struct apptap_view v, char *path, size_t size);
 /* Which cgroup of version 2 the bytes of a /proc/PID/cgroup name; -ENOENT: none. */
 int apptap_cgroup_parse_membership(struct apptap_view v, char *path, size_t size);
 
-/* -ENOENT: cgroup2 is not mounted, or not in the kernel; @err says what follows from it. */
+/* -ENOENT: cgroup2 is not mounted, or not in the kernel; @err says what follows from it. Needs
+ * CAP_SYS_ADMIN where it is mounted for other processes alone (mount_namespaces(7)). */
 int apptap_cgroup_root_open(struct apptap_cgroup_root *root, struct apptap_error *err);
 void apptap_cgroup_root_close(struct apptap_cgroup_root *root);
 

@@ -160,7 +160,7 @@ int apptap_cgroup_find_unit(const struct apptap_cgroup_root *root, const char *n
 	s->offer = offer_unit;
 	r = apptap_cgroup_walk(root->fd, look, s);
 	if (r < 0)
-		return apptap_error_set(err, -r, "looking for a unit below %s", root->path);
+		return apptap_error_set(err, -r, "looking for a unit");
 	if (s->count == 0)
 		return say_no_unit(s, err);
 	if (s->count > 1)
@@ -262,7 +262,7 @@ int apptap_cgroup_find_container(const struct apptap_cgroup_root *root, const ch
 	s->offer = offer_container;
 	r = id[0] ? apptap_cgroup_walk(root->fd, look, s) : 0;
 	if (r < 0)
-		return apptap_error_set(err, -r, "looking for a container below %s", root->path);
+		return apptap_error_set(err, -r, "looking for a container");
 	if (s->count == 0)
 		return say_no_container(s, is_id, err);
 	if (s->count > 1)
@@ -311,7 +311,8 @@ static int say_no_path(const struct apptap_cgroup_root *root, const char *path,
 	r = apptap_error_say(err, ESRCH, "there is no cgroup %s%s%s",
 			     apptap_text_clean(shown, sizeof(shown), path),
 			     near[0] ? "; there are " : "", near);
-	apptap_error_hint(err, "systemd-cgls and find %s -type d show them", root->path);
+	apptap_error_hint(err, "systemd-cgls%s%s%s shows them", root->path[0] ? " or find " : "",
+			  root->path, root->path[0] ? " -type d" : "");
 	return r;
 }
 
@@ -356,7 +357,7 @@ int apptap_cgroup_find_path(const struct apptap_cgroup_root *root, const char *p
 		return say_no_path(root, clean, err);
 	r = apptap_cgroup_path(root, fd, clean, sizeof(clean)); /* without dots and links */
 	if (r < 0 || !clean[1])
-		return apptap_error_say(err, EINVAL, "%s leads out of %s", shown, root->path);
+		return apptap_error_say(err, EINVAL, "%s leads out of cgroup2", shown);
 	return found(out, clean, "cgroup", strrchr(clean, '/') + 1);
 }
 

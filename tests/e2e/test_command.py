@@ -22,6 +22,8 @@ from test_cgroup import mounted
 from test_cli_rights import as_user, sudoer  # noqa: F401  a fixture
 from test_exact import Shortfall, second_try
 
+NOT_THROUGH = ("nflog",)	# it cannot tell cgroups apart
+
 if not mounted() or not os.access(f"{mounted()}/cgroup.procs", os.W_OK):
     pytestmark = pytest.mark.skip(reason="needs cgroup2, mounted and writable")
 else:
@@ -246,17 +248,31 @@ def test_a_hostile_host_moves_nobody_elses_process(tmp):
         os.kill(stray, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("what, said", [
-    ("umount -l {root}", "not mounted"), ("mount -o remount,ro,bind {root}", "Read-only"),
+def test_where_cgroup2_is_out_of_sight(tmp, tier):
+    """As under `ip netns exec`: it has a /sys of its own, in which nothing is mounted."""
+    holder = Holder("-n", "-m")
+    try:
+        holder.sh("umount -l /sys/fs/cgroup", "-n", "-m")
+        r = Run(holder, "--tier", tier, "-o", f"{tmp}/x.pcap", "--", "sh", "-c", f"{SEND}; exit 3", flags=("-n", "-m"))
+        assert r.end() == 3, r.err
+        assert f"with {tier}" in r.err and "warning" not in r.err
+        assert payloads(f"{tmp}/x.pcap") == ["from 0 "]
+    finally:
+        holder.end()
+
+
+@pytest.mark.parametrize("what, said, prefix", [
+    ("umount -l /sys/fs/cgroup", "not mounted", ("setpriv", "--bounding-set=-sys_admin")),
+    ("mount -o remount,ro,bind {root}", "Read-only", ()),
 ])
-def test_without_cgroup2_its_processes_are_followed(tmp, what, said):
+def test_without_cgroup2_its_processes_are_followed(tmp, what, said, prefix):
     holder = Holder("-n", "-m")
     try:
         holder.sh(f"mount --bind {mounted()} {mounted()}; " * ("ro," in what)
                   + what.format(root=mounted()), "-n", "-m")
         for _ in range(5):	# one that lives for less than a look at /proc may be missed
             r = Run(holder, "--tier", "sockdiag", "-o", f"{tmp}/x.pcap", "--", "sh", "-c",
-                    f"{SEND}; exit 3", flags=("-n", "-m"))
+                    f"{SEND}; exit 3", flags=("-n", "-m"), prefix=prefix)
             assert r.end() == 3, r.err
             assert said in r.err and "processes are followed instead" in r.err
             if payloads(f"{tmp}/x.pcap"):
