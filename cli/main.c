@@ -11,13 +11,17 @@
 #include "terminal.h"
 #include "tier/guardian.h"
 
-/* With one of them closed, the next file opened would take its place and be written into. */
+/* With one of them closed, the next file opened would take its place and be written into. What is
+ * wanted of a closed stdout must fail, and not go nowhere. */
 static void ensure_standard_descriptors(void)
 {
 	int fd;
 
 	do
-		fd = open("/dev/null", O_RDWR);
+		fd = open("/dev/null",
+			  fcntl(STDIN_FILENO, F_GETFD) >= 0 && fcntl(STDOUT_FILENO, F_GETFD) < 0
+				  ? O_RDONLY
+				  : O_RDWR);
 	while (fd >= 0 && fd <= STDERR_FILENO);
 	if (fd >= 0)
 		close(fd);
@@ -65,7 +69,7 @@ int main(int argc, char **argv)
 		code = run(&options, &err);
 	if (err.code)
 		apptap_terminal_error(&err);
-	if (fflush(stdout) == EOF && code == APPTAP_EXIT_DONE) {
+	if ((fflush(stdout) == EOF || ferror(stdout)) && code == APPTAP_EXIT_DONE) {
 		apptap_terminal_say("writing to stdout failed");
 		code = APPTAP_EXIT_FAILED;
 	}

@@ -291,69 +291,32 @@ static int take_buffer(struct apptap_options *o, const char *arg, struct apptap_
 	return 0;
 }
 
-static int take_probe(struct apptap_options *o, const char *arg, struct apptap_error *err)
+/* Two different ones are neither: who asks to probe as well may not mean to clean up. */
+static int set_action(struct apptap_options *o, enum apptap_action action, struct apptap_error *err)
 {
-	(void)arg;
-	(void)err;
-	o->action = APPTAP_ACTION_PROBE;
+	if (o->action != APPTAP_ACTION_CAPTURE && o->action != action &&
+	    action < APPTAP_ACTION_HELP)
+		return usage(err, "give one of --probe, --list, --cleanup", "%s",
+			     "these are different things to do");
+	o->action = action;
 	return 0;
 }
 
-static int take_list(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->action = APPTAP_ACTION_LIST;
-	return 0;
-}
+#define TAKE_ACTION(name, action)                                                            \
+	static int name(struct apptap_options *o, const char *arg, struct apptap_error *err) \
+	{                                                                                    \
+		(void)arg;                                                                   \
+		return set_action(o, action, err);                                           \
+	}
 
-static int take_cleanup(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->action = APPTAP_ACTION_CLEANUP;
-	return 0;
-}
-
-static int take_help(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->action = APPTAP_ACTION_HELP;
-	return 0;
-}
-
-static int take_version(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->action = APPTAP_ACTION_VERSION;
-	return 0;
-}
-
-static int take_agent(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->action = APPTAP_ACTION_AGENT;
-	return 0;
-}
-
-static int take_agent_spool(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->action = APPTAP_ACTION_AGENT_SPOOL;
-	return 0;
-}
-
-static int take_agent_once(struct apptap_options *o, const char *arg, struct apptap_error *err)
-{
-	(void)arg;
-	(void)err;
-	o->action = APPTAP_ACTION_AGENT_ONCE;
-	return 0;
-}
+TAKE_ACTION(take_probe, APPTAP_ACTION_PROBE)
+TAKE_ACTION(take_list, APPTAP_ACTION_LIST)
+TAKE_ACTION(take_cleanup, APPTAP_ACTION_CLEANUP)
+TAKE_ACTION(take_help, APPTAP_ACTION_HELP)
+TAKE_ACTION(take_version, APPTAP_ACTION_VERSION)
+TAKE_ACTION(take_agent, APPTAP_ACTION_AGENT)
+TAKE_ACTION(take_agent_spool, APPTAP_ACTION_AGENT_SPOOL)
+TAKE_ACTION(take_agent_once, APPTAP_ACTION_AGENT_ONCE)
 
 /* clang-format off */
 static const struct row rows[] = {
@@ -378,7 +341,9 @@ static const struct row rows[] = {
 	{ "keep-agent", 0, NULL, "leave the agent there: the next start is faster", take_keep_agent },
 	{ "netns", 0, "PATH|PID", "in this network namespace; default: the target's own", take_netns },
 	{ "interface", 'i', "IF", "on this interface only; may be repeated", take_interface },
-	{ "tier", 0, "NAME", "how: auto (default), sockdiag, nflog, bpf", take_tier },
+	{ "tier", 0, "NAME", "how: auto (default), bpf, nflog, sockdiag", take_tier },
+	{ "nflog-group", 0, "N", "of the tier nflog; default: 30, or the next free",
+	  take_nflog_group },
 	{ NULL, 0, NULL, "Into which file", NULL },
 	{ "output", 'o', "FILE", "the capture file; - is stdout", take_output },
 	{ "format", 0, "NAME", "pcap or pcapng; default: by the ending of FILE", take_format },
@@ -402,8 +367,6 @@ static const struct row rows[] = {
 	{ "agent", 0, NULL, NULL, take_agent },
 	{ "agent-once", 0, NULL, NULL, take_agent_once },
 	{ "agent-spool", 0, NULL, NULL, take_agent_spool },
-	{ "nflog-group", 0, "N", "NFLOG group (default: 30, or the next that is free)",
-	  take_nflog_group },
 };
 /* clang-format on */
 
@@ -459,7 +422,7 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 		   (s->cgroup[0] != 0) + (s->unit[0] != 0) + (s->container[0] != 0) +
 		   (o->command != NULL);
 
-	if (o->command && !o->command[0])
+	if (o->command && (!o->command[0] || !o->command[0][0]))
 		return usage(err, "apptap -o FILE -- COMMAND ARGUMENTS", "%s",
 			     "there is no command behind --");
 	if (o->command && (o->device || o->ssh))
@@ -472,11 +435,13 @@ static int check(struct apptap_options *o, struct apptap_error *err)
 	if (o->quiet && o->verbose)
 		return usage(err, "give one of them", "%s", "-q and -v contradict each other");
 	if (o->action != APPTAP_ACTION_CAPTURE)
-		return ways || o->output ? usage(err, "leave the rest away", "%s",
-						 "--probe and --cleanup take no target and no file")
-					 : 0;
+		return ways || o->output
+			       ? usage(err, "leave the rest away", "%s",
+				       "--probe, --list and --cleanup take no target and no file")
+			       : 0;
 	if (ways == 0)
-		return usage(err, "name a process, a PID, --uid, --user, --unit, or --whole-device",
+		return usage(err,
+			     "name a package, a process, a PID, --user, --uid, or --whole-device",
 			     "%s", "nothing is captured when it is not said whose traffic");
 	if (ways > 1)
 		return usage(

@@ -208,6 +208,17 @@ static int open_file(struct apptap_output *o, struct apptap_error *err)
 	return o->fd < 0 ? complain(o, errno, err) : 0;
 }
 
+static int adopt_stdout(struct apptap_output *o, const char *path, struct apptap_error *err)
+{
+	int r = apptap_output_adopt(o, STDOUT_FILENO, path, err);
+
+	if (r == -EBADF) {
+		apptap_error_say(err, EBADF, "stdout is closed, or open for reading only");
+		apptap_error_hint(err, "give -o FILE");
+	}
+	return r;
+}
+
 int apptap_output_open(struct apptap_output *o, const char *path, struct apptap_error *err)
 {
 	const char *slash = strrchr(path, '/');
@@ -218,8 +229,7 @@ int apptap_output_open(struct apptap_output *o, const char *path, struct apptap_
 	o->name = slash ? slash + 1 : path;
 	/* By its descriptor: opened anew by name, what `>>` had in it would be gone. */
 	if (apptap_output_is_stdout(path))
-		return isatty(STDOUT_FILENO) ? refuse_terminal(err)
-					     : apptap_output_adopt(o, STDOUT_FILENO, path, err);
+		return isatty(STDOUT_FILENO) ? refuse_terminal(err) : adopt_stdout(o, path, err);
 	if (!o->name[0])
 		return apptap_error_say(err, EISDIR, "cannot write '%s': it names a folder", path);
 	r = open_folder(o, err);

@@ -100,6 +100,17 @@ def test_two_captures_of_one_name(net, tmp, traffic):
     assert os.path.exists(path)  # what is in it is another matter, where the first one had begun
 
 
+@pytest.mark.parametrize("options, said", [
+    (("-o", "-"), "stdout is closed"), (("--json", "-o", "{tmp}/x.pcap"), "writing JSON to stdout"),
+    (("--version",), "writing to stdout failed"), (("--help",), "writing to stdout failed"),
+], ids=lambda v: v[0] if isinstance(v, tuple) else "")
+def test_a_closed_stdout_is_no_hole(net, tmp, options, said):
+    """What should have gone there is not lost without a word."""
+    args = [o.format(tmp=tmp) for o in options]
+    code, _, err = shell(net, '"$0" "$@" --uid 5001 --local -d 0.1 -q >&-', *args)
+    assert code == 1 and said in err
+
+
 @pytest.mark.parametrize("name", ["-", "/dev/stdout", "/dev/fd/1"])
 def test_stdout_by_any_name(net, tmp, traffic, name):
     code, out, err = shell(net, '"$0" --local --uid "$1" -o "$2" -c 3 | cat', UID, name)
