@@ -64,10 +64,20 @@ static bool is_final(int r)
 	return r == 0 || r == -ENODEV || r == -E2BIG;
 }
 
+/* Processes are exact in the first alone: who gets less is told, and why. */
+static void warn_of_less(const struct apptap_tier_config *cfg, const struct apptap_error *why_not)
+{
+	if (cfg->scope->process_count && why_not->code)
+		apptap_tier_warn(cfg,
+				 "processes are told apart less exactly, for the tier %s "
+				 "does not work here: %s",
+				 apptap_tiers[0]->name, why_not->msg);
+}
+
 static int open_best(struct apptap_tier **out, const struct apptap_tier_config *cfg,
 		     struct apptap_error *err)
 {
-	struct apptap_error why = { 0 };
+	struct apptap_error why = { 0 }, why_not_first = { 0 };
 	char all[sizeof(err->msg)] = "";
 	size_t len = 0;
 
@@ -86,8 +96,12 @@ static int open_best(struct apptap_tier **out, const struct apptap_tier_config *
 		if (is_final(r)) {
 			if (r < 0)
 				*err = why;
+			else
+				warn_of_less(cfg, &why_not_first);
 			return r;
 		}
+		if (i == 0)
+			why_not_first = why;
 		if (len < sizeof(all))
 			len += (size_t)snprintf(all + len, sizeof(all) - len, "%s%s: %.150s",
 						len ? "; " : "", apptap_tiers[i]->name, why.msg);

@@ -414,6 +414,15 @@ def test_a_short_snaplen_cuts_the_file_alone(net, tmp, traffic, tier, snaplen):
     assert set(done.stdout.split("\n")) == {f"{20 + snaplen}\t{20 + 28 + 21}", ""}
 
 
+def test_processes_told_apart_less_exactly_are_warned_of(net, tmp, traffic):
+    """Where auto cannot have bpf, it says what is lost by that, and why."""
+    for options, warned in (((), True), (("--tier", "sockdiag"), False)):
+        code, _, err = run(net, "--pid", traffic.pid, "--tree", "--local", "-o", f"{tmp}/x.pcapng", "-c", 1, *options,
+                           prefix=("setpriv", "--bounding-set=-bpf,-sys_admin"))
+        assert code == 0 and "with sockdiag" in err
+        assert ("less exactly, for the tier bpf does not work here: loading" in err) == warned, err
+
+
 def test_the_file_says_whose_a_process_is(net, tmp, traffic):
     path = f"{tmp}/x.pcapng"
     assert run(net, "--pid", traffic.pid, "--tree", "--local", "-o", path, "-c", 1)[0] == 0
