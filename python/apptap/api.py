@@ -20,8 +20,9 @@ from apptap.executors.local import LocalExecutor
 from apptap.executors.ssh import SshExecutor
 from apptap.link import Link
 from apptap.result import CaptureResult, Connection, ConnectionEvent, Counters, Packet
-from apptap.targets import Breadth, Target, Tier
+from apptap.targets import Breadth, Target, Tier, words
 
+NO_UID = 2**32 - 1
 WAIT_MS = 200  # how long a call into the library may keep Ctrl-C waiting
 END = object()
 T = TypeVar("T")
@@ -60,7 +61,25 @@ class Cleaned(NamedTuple):
 
 
 def _encode(value: Optional[str]) -> Optional[bytes]:
-    return None if value is None else os.fsencode(value)
+    """For C, which would take what is before a NUL for all of it, and so another app or file."""
+    text = None if value is None else os.fsencode(value)
+    if text is not None and b"\0" in text:
+        raise errors.OptionError(f"{value!r} has a NUL in it", errno.EINVAL)
+    return text
+
+
+def _words(values: tuple[str, ...]) -> Any:
+    """A list of strings for C, ended by NULL."""
+    return (c.c_char_p * (len(values) + 1))(*map(_encode, values), None)
+
+
+def _milliseconds(seconds: Optional[float]) -> int:
+    """0: without an end."""
+    if seconds is None:
+        return 0
+    if not 0 <= seconds < float("inf"):
+        raise errors.OptionError(f"{seconds} is no duration", errno.EINVAL)
+    return max(1, round(seconds * 1000))
 
 
 def _where(executor: Executor, keep: list[Any]) -> dict[str, Any]:
@@ -99,11 +118,13 @@ def _whose(target: Target, tier: Tier) -> dict[str, Any]:
         return {"pid": target.pid, "tree": int(target.tree),
                 "process_only": int(target.process_only)}
     if target.uids and not target.user:
+        for uid in target.uids:
+            if not 0 <= uid < NO_UID:  # ctypes would make another user's of it
+                raise errors.OptionError(f"{uid} is no user's ID", errno.EINVAL)
         return {"uids": (c.c_uint32 * len(target.uids))(*target.uids),
                 "uid_count": len(target.uids)}
     if target.command and not (target.user or target.cgroup or target.unit or target.container):
-        argv = [os.fsencode(word) for word in target.command]
-        return {"command": (c.c_char_p * (len(argv) + 1))(*argv, None)}
+        return {"command": _words(target.command)}
     return next({name: _encode(value)} for name in ("user", "cgroup", "unit", "container")
                 for value in [getattr(target, name)] if value)
 
@@ -175,14 +196,14 @@ class CaptureSession:
         self.target = target
         self.executor = executor
         self.output = output
-        self.breadth = breadth
-        self.requested_tier = tier
+        self.breadth = Breadth(breadth)  # their values do too: "app", "bpf"
+        self.requested_tier = Tier(tier)
         self.nflog_group = nflog_group
         self.tcpdump_path = tcpdump_path
         self.duration = duration
         self.count = count
         self.snaplen = snaplen
-        self.interfaces = tuple(interfaces)
+        self.interfaces = words("interfaces", interfaces)
         self.buffer_bytes = buffer_bytes
         self.format = format
         self.result: Optional[CaptureResult] = None
@@ -367,16 +388,15 @@ class CaptureSession:
         if hasattr(self.output, "fileno"):
             self.output.flush()
             return {"output_fd": self.output.fileno()}
-        return {"output": os.fsencode(self.output)}
+        return {"output": _encode(self.output)}
 
     def _options(self) -> native.Options:
-        names = [os.fsencode(name) for name in self.interfaces]
         group = 0 if self.nflog_group == DEFAULT_NFLOG_GROUP else self.nflog_group
         values: dict[str, Any] = {
             "breadth": self.breadth.value.encode(), "nflog_group": group,
             "snaplen": self.snaplen or 0, "buffer_bytes": self.buffer_bytes or 0,
             "format": _encode(self.format), "count": self.count or 0,
-            "duration_ms": max(1, round(self.duration * 1000)) if self.duration is not None else 0,
+            "duration_ms": _milliseconds(self.duration),
             "read_packets": int(self._wants_packets),
             "events_of_connections": int(self._news is not None),
             **_whose(self.target, self.requested_tier), **_where(self.executor, self._keep),
@@ -384,9 +404,9 @@ class CaptureSession:
         }
         if self.requested_tier is not Tier.WHOLE_DEVICE:
             values["tier"] = self.requested_tier.value.encode()
-        if names:
-            values["interfaces"] = (c.c_char_p * len(names))(*names)
-            values["interface_count"] = len(names)
+        if self.interfaces:
+            values["interfaces"] = _words(self.interfaces)
+            values["interface_count"] = len(self.interfaces)
         if self._on_progress or self._on_warning or self._news:
             values["event"] = native.EVENT_FN(_event_taker(weakref.ref(self), self._mark))
             self._keep.append(values["event"])

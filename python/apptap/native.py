@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
+import errno
 import os
 import struct
 from typing import Any, Optional
@@ -98,6 +99,9 @@ class Options(c.Structure):
 
     def __init__(self, **values: Any) -> None:
         super().__init__(size=c.sizeof(Options), **values)
+        for name, value in values.items():  # ctypes cuts off what does not fit
+            if isinstance(value, int) and getattr(self, name) != value:
+                raise errors.OptionError(f"{name} is out of range: {value}", errno.EINVAL)
 
 
 class CCgroup(c.Structure):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Optional
+from typing import Iterable, Optional
 
 
 class Tier(enum.Enum):
@@ -35,6 +35,13 @@ class Breadth(enum.Enum):
         return self.value
 
 
+def words(name: str, values: Iterable[str]) -> tuple[str, ...]:
+    """A string is a list of its letters too, and never meant so."""
+    if isinstance(values, (str, bytes)):
+        raise TypeError(f"{name} is a list of strings, not one string")
+    return tuple(values)
+
+
 @dataclass(frozen=True)
 class Target:
     """The application: a package or process name, a PID, a user, user IDs, or a cgroup.
@@ -59,7 +66,7 @@ class Target:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "uids", tuple(self.uids))
-        object.__setattr__(self, "command", tuple(self.command))
+        object.__setattr__(self, "command", words("command", self.command))
         named = (self.package, self.user, self.uids, self.cgroup, self.unit, self.container,
                  self.command)
         if self.pid is None and not any(named):

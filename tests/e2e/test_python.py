@@ -141,7 +141,9 @@ def test_what_is_wrong_is_raised(net, tmp):
         raises(RuntimeError, s.stop)
         raises(RuntimeError, s.start)
         for bad in (dict(snaplen=10**6), dict(interfaces=["a-name-of-16-chr"]), dict(duration=1e18),
-                    dict(nflog_group=70000)):
+                    dict(nflog_group=70000), dict(snaplen=2**32 + 96), dict(count=2**64), dict(count=-1),
+                    dict(duration=-1), dict(duration=float("nan")), dict(duration=float("inf")),
+                    dict(interfaces=["lo\\0x"])):
             assert "nothing" != raises(apptap.OptionError,
                                        apptap.CaptureSession(app, here, out, **bad).start).message
         e = raises(apptap.AppTapError, apptap.CaptureSession(app, here, "/nowhere/x").start)
@@ -152,6 +154,27 @@ def test_what_is_wrong_is_raised(net, tmp):
         raises(apptap.OptionError, apptap.CaptureSession(app, here, None).start)
         print(json.dumps(str(e)))
         """, f"{tmp}/x.pcap")
+
+
+def test_what_c_would_cut_off_is_refused(net, tmp):
+    """It would be another app, or another file: 2**32 is 0, and a NUL ends a string."""
+    assert user(net, """
+        def refused(target, output=sys.argv[1], **more):
+            try: apptap.CaptureSession(target, here, output, **more).start()
+            except apptap.OptionError as error: return error.message
+            raise AssertionError(f"captured {target}")
+        me = os.getpid()
+        said = [refused(apptap.Target(uids=(uid,))) for uid in (2**32, 2**32 + 5001, 2**64, -1, 2**32 - 1)]
+        said += [refused(apptap.Target(pid=pid)) for pid in (2**32 + me, me - 2**32, -1)]
+        said += [refused(apptap.Target(package="python3\\0x")), refused(apptap.Target(user="root\\0x")),
+                 refused(apptap.Target(command=("true\\0x",))), refused(app, sys.argv[1] + "\\0x")]
+        for one in (lambda: apptap.Target(command="true"),
+                    lambda: apptap.CaptureSession(app, here, None, interfaces="lo")):
+            try: one()
+            except TypeError as error: said.append(str(error))
+        assert not os.path.exists(sys.argv[1])
+        print(json.dumps(len(said)))
+        """, f"{tmp}/x.pcap") == 14
 
 
 def test_live_packets_and_connections(net):
