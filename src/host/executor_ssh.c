@@ -38,7 +38,7 @@ static int complain(const struct ssh *s, const char *said, struct apptap_error *
 {
 	apptap_error_say(err, ECONNREFUSED, "ssh to '%s' fails: %s", s->destination,
 			 said[0] ? said : "it gave no reason");
-	apptap_error_hint(err, "try 'ssh %s true'", s->destination);
+	apptap_error_hint(err, "'ssh %s true' has to work first", s->destination);
 	return -ECONNREFUSED;
 }
 

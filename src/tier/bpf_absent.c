@@ -21,6 +21,8 @@ static int absent_open(struct apptap_tier **t, const struct apptap_tier_config *
 const struct apptap_tier_ops apptap_tier_bpf = {
 	.name = "bpf",
 	.gist = "programs in the kernel decide whose a packet is, and copy the app's (eBPF)",
+	/* As where it is there: otherwise that would be the reason that is given. */
+	.scopes = APPTAP_TIER_CGROUPS | APPTAP_TIER_PROCESSES,
 	.probe = absent,
 	.open = absent_open,
 };
