@@ -58,6 +58,16 @@ static int copy(char *dst, size_t size, const char *arg, const char *what, struc
 	return 0;
 }
 
+/* Of two, the later would leave out of the capture whom the first means. */
+static int copy_once(char *dst, size_t size, const char *arg, const char *what,
+		     struct apptap_error *err)
+{
+	if (dst[0] && strcmp(dst, arg) != 0)
+		return usage(err, "capture them one by one, or several users by --uid",
+			     "%s is given twice, and not the same", what);
+	return copy(dst, size, arg, what, err);
+}
+
 /* An option without a value that sets one flag. */
 #define TAKE_FLAG(name, member)                                                              \
 	static int name(struct apptap_options *o, const char *arg, struct apptap_error *err) \
@@ -126,22 +136,23 @@ static int take_scope(struct apptap_options *o, const char *arg, struct apptap_e
 
 static int take_user(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	return copy(o->start.user, sizeof(o->start.user), arg, "the user's name", err);
+	return copy_once(o->start.user, sizeof(o->start.user), arg, "the user's name", err);
 }
 
 static int take_cgroup(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	return copy(o->start.cgroup, sizeof(o->start.cgroup), arg, "the cgroup's path", err);
+	return copy_once(o->start.cgroup, sizeof(o->start.cgroup), arg, "the cgroup's path", err);
 }
 
 static int take_unit(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	return copy(o->start.unit, sizeof(o->start.unit), arg, "the unit's name", err);
+	return copy_once(o->start.unit, sizeof(o->start.unit), arg, "the unit's name", err);
 }
 
 static int take_container(struct apptap_options *o, const char *arg, struct apptap_error *err)
 {
-	return copy(o->start.container, sizeof(o->start.container), arg, "the container's id", err);
+	return copy_once(o->start.container, sizeof(o->start.container), arg, "the container's id",
+			 err);
 }
 
 static int take_device(struct apptap_options *o, const char *arg, struct apptap_error *err)

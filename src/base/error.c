@@ -47,6 +47,9 @@ int apptap_error_wrap(struct apptap_error *err, int r, const char *fmt, ...)
 
 	if (!err)
 		return r;
+	/* What the kernel refuses comes up as a number alone (apptap_nl_ask()). */
+	if (!err->code)
+		apptap_error_say(err, -r, "%s", strerror(-r));
 	memcpy(inner, err->msg, sizeof(inner));
 	va_start(ap, fmt);
 	vsnprintf(err->msg, sizeof(err->msg), fmt, ap);

@@ -19,7 +19,8 @@ int apptap_error_set(struct apptap_error *err, int code, const char *fmt, ...) A
 /* The same without strerror: for what no errno describes ("no process is named 'x'"). */
 int apptap_error_say(struct apptap_error *err, int code, const char *fmt, ...) APPTAP_PRINTF(3, 4);
 
-/* Puts "<fmt>: " in front of what is there and returns @r. @err may be NULL. */
+/* Puts "<fmt>: " in front of what is there, or of strerror(-r), and returns @r, -errno. @err may be
+ * NULL. */
 int apptap_error_wrap(struct apptap_error *err, int r, const char *fmt, ...) APPTAP_PRINTF(3, 4);
 
 /* Says what to try; the first hint stays, being nearest to the cause. @err may be NULL. */

@@ -244,8 +244,6 @@ static int list_all(struct apptap_links *l, uint16_t type, struct apptap_error *
 	if (r == 0)
 		r = apptap_nl_ask(&nl, &m.h, take, l, err);
 	apptap_nl_close(&nl);
-	if (r < 0 && err && !err->code)
-		apptap_error_set(err, -r, "asking rtnetlink");
 	return r < 0 ? apptap_error_wrap(err, r, "listing interfaces and addresses") : 0;
 }
 
