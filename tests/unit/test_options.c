@@ -16,10 +16,12 @@ static struct apptap_error err;
 static int parse(const char *line)
 {
 	static char copy[512];
-	char *argv[32] = { (char *)"apptap" };
-	int argc = 1;
+	static char *argv[32]; /* the options point into it */
+	int argc = 0;
 
 	snprintf(copy, sizeof(copy), "%s", line);
+	memset(argv, 0, sizeof(argv));
+	argv[argc++] = (char *)"apptap";
 	for (char *word = strtok(copy, " "); word && argc < 31; word = strtok(NULL, " "))
 		argv[argc++] = word;
 	memset(&err, 0, sizeof(err));

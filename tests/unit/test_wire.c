@@ -145,23 +145,16 @@ static void a_greeting_is_told_from_noise_and_from_another_version(void **state)
 
 static void a_connection_survives_the_wire(void **state)
 {
-	struct apptap_conn_record c = {
-		.laddr = { 1 },
-		.raddr = { 2 },
-		.lport = 40000,
-		.rport = 443,
-		.proto = 6,
-		.ip = 6,
-		.tcp_flags = 5,
-		.uid = 4000000000u,
-		.pid = 4194304,
-		.comm = "fifteen letters",
-		.first_ns = 1,
-		.last_ns = 2,
-		.packets_out = 3,
-		.packets_in = 4,
-		.bytes_out = 5,
-		.bytes_in = UINT64_MAX,
+	static const struct apptap_conn_record c = {
+		/* with zeros between its members */
+		.laddr = { 1 },	  .raddr = { 2 },
+		.lport = 40000,	  .rport = 443,
+		.proto = 6,	  .ip = 6,
+		.tcp_flags = 5,	  .uid = 4000000000u,
+		.pid = 4194304,	  .comm = "fifteen letters",
+		.first_ns = 1,	  .last_ns = 2,
+		.packets_out = 3, .packets_in = 4,
+		.bytes_out = 5,	  .bytes_in = UINT64_MAX,
 	};
 	uint8_t bytes[APPTAP_CONN_RECORD_BYTES];
 	struct apptap_view v = { bytes, sizeof(bytes) };
