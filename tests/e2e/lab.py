@@ -4,7 +4,6 @@ The app's namespace has veth0 (10.77.0.1, fd77::1) and lo; the far end has 10.77
 and routes to 10.78.1-3.x that are unreachable, prohibited and silent. Everything here ends with the
 Lab, and what a killed run left behind goes when the next one starts.
 """
-import ctypes
 import dataclasses
 import json
 import os
@@ -22,6 +21,7 @@ import time
 import shapes
 import truth
 from pace import PATIENCE, WAIT, ended, in_time  # noqa: F401 (what tests ask the lab for)
+from processes import agent_of, die_with_parent, family  # noqa: F401 (the same)
 
 REPO = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.environ.get("APPTAP_BUILD", os.path.join(REPO, "build"))
@@ -77,14 +77,6 @@ s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
 s.send(struct.pack("=IHHIIBBH", 20, 0x102, 5, 1, 0, 0, 0, 0))
 s.recv(4096)
 """
-LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def die_with_parent():
-    """PR_SET_PDEATHSIG: not even a killed test run leaves a capture behind."""
-    LIBC.prctl(1, signal.SIGKILL)
-
-
 # In front of a command: the same programs, but of the kernel's own tables (iptables-legacy). Both are
 # links to one file each, and look at the name they are called by.
 LEGACY = ("unshare", "-m", "sh", "-c", 'mount --bind /usr/sbin/xtables-legacy-multi '
@@ -229,37 +221,6 @@ class Capture:
             self.proc.kill()
             self.proc.wait()
         self.reader.join(WAIT)
-
-
-def is_agent(pid):
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as f:
-            return b"--agent" in f.read().split(b"\0")
-    except OSError:
-        return False
-
-
-def agent_of(tool):
-    """The PID of the capture's agent, as soon as there is one."""
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        for pid in family(tool.proc.pid):
-            if is_agent(pid):
-                return pid
-    raise AssertionError("no agent was started")
-
-
-def family(pid):
-    """The process and its descendants."""
-    pids = [pid]
-    for parent in pids:
-        try:
-            for task in os.listdir(f"/proc/{parent}/task"):
-                with open(f"/proc/{parent}/task/{task}/children") as f:
-                    pids += map(int, f.read().split())
-        except OSError:
-            pass
-    return pids
 
 
 class Reference:

@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import lab
+import processes
 
 DEVICE = os.path.join(lab.REPO, "tests", "device")
 WORK = os.path.join(lab.BUILD, "device")
@@ -218,31 +219,14 @@ class Phone:
 
     def server_pids(self):
         """adb's server is the process that holds its port."""
-        found = []
-        wanted = f"{self.server_port}".encode()
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    words = f.read().split(b"\0")
-            except OSError:
-                continue
-            if words[0] == b"adb" and b"fork-server" in words and \
-                    any(wanted in w for w in words):
-                found.append(int(pid))
-        return found
+        return [pid for pid in processes.everybody() for words in [processes.words(pid)]
+                if words[:1] == ["adb"] and "fork-server" in words and
+                any(f"{self.server_port}" in w for w in words)]
 
     def client_pids(self):
         """The adb clients that hold a stream open."""
-        found = []
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            try:
-                with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    words = f.read().split(b"\0")
-            except OSError:
-                continue
-            if words[0] == b"adb" and self.serial.encode() in words and b"shell" in words:
-                found.append(int(pid))
-        return found
+        return [pid for pid in processes.everybody() for words in [processes.words(pid)]
+                if words[:1] == ["adb"] and self.serial in words and "shell" in words]
 
     def stop(self):
         for p in self.programs:

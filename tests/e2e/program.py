@@ -15,6 +15,7 @@ import time
 import pytest
 
 import lab
+import processes
 
 APPTAP = lab.APPTAP
 UID = 5001
@@ -122,7 +123,7 @@ class Run:
 
     def agents(self):
         """PIDs of all processes below this one."""
-        return children(self.proc.pid)
+        return processes.descendants(self.proc.pid)
 
     def end(self, sig=None):
         if sig:
@@ -135,15 +136,6 @@ class Run:
             raise
         self.err += (err or b"").decode()
         return self.proc.returncode
-
-
-def children(pid):
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children") as f:
-            found = [int(p) for p in f.read().split()]
-    except OSError:
-        return []
-    return found + [below for p in found for below in children(p)]
 
 
 def gone_within(pids, seconds):

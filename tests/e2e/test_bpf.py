@@ -13,6 +13,7 @@ import time
 import pytest
 
 import lab as lab_module
+import processes
 import program
 import truth
 from test_exact import judge
@@ -218,7 +219,7 @@ def test_killed_at_any_moment(lab):
         proc = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                 stderr=subprocess.DEVNULL)
         time.sleep(chance.random() * 0.15)	# the random moment is the point
-        below = program.children(proc.pid)
+        below = processes.descendants(proc.pid)
         agents += [(p, os.pidfd_open(p)) for p in below if os.path.exists(f"/proc/{p}")]
         for pid in below:
             signal_to(pid, signal.SIGSTOP)	# so that it is known what it had then

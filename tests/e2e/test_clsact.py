@@ -13,6 +13,7 @@ import pytest
 import lab as lab_module
 import program
 import truth
+from processes import words
 from test_bpf import (few, test_an_interface_that_comes_later,  # noqa: F401
                       test_beside_programs_of_others, test_two_at_once, works)
 from test_exact import account, judge
@@ -140,8 +141,7 @@ def processes(lab, tool):
     """Host, agent, guardian."""
     found = {"host": tool.proc.pid}
     for pid in lab_module.family(tool.proc.pid):
-        with open(f"/proc/{pid}/cmdline", "rb") as f:
-            args = f.read().decode().split("\0")
+        args = words(pid)
         if "--agent" in args:	# its child is called so too, until it has become the guardian
             found.setdefault("agent", pid)
         if "--guardian" in args:

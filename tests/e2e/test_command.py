@@ -14,6 +14,7 @@ import time
 import pytest
 
 import lab as lab_module
+import processes
 import program
 import truth
 from program import APPTAP, Holder, Run, gone_within, packets, run, says
@@ -172,9 +173,9 @@ def test_under_sudo_it_becomes_who_called(sudoer, tmp):
 
 def below(pid, name):
     """The agent, or its guardian."""
-    for p in program.children(pid):
-        with open(f"/proc/{p}/comm") as f, open(f"/proc/{p}/cmdline") as args:
-            comm, args = f.read().strip(), args.read().split("\0")
+    for p in processes.descendants(pid):
+        with open(f"/proc/{p}/comm") as f:
+            comm, args = f.read().strip(), processes.words(p)
         if comm == name or name == "agent" and "--agent" in args and comm != "apptap-guardian":
             return p
     raise AssertionError(f"there is no {name}")

@@ -12,6 +12,7 @@ import pytest
 
 import truth
 from conftest import tiers
+from processes import agent_of
 
 pytestmark = pytest.mark.usefixtures("need_apptap")
 PORT = 40500
@@ -86,15 +87,6 @@ class Scene:
         os.kill(agent_of(self.tool), signal.SIGSTOP if on else signal.SIGCONT)
         if not on:
             time.sleep(0.15)
-
-
-def agent_of(tool):
-    from lab import family
-    for pid in family(tool.proc.pid):
-        with open(f"/proc/{pid}/cmdline", "rb") as f:
-            if b"--agent" in f.read().split(b"\0"):
-                return pid
-    raise AssertionError("there is no agent")
 
 
 # What was the app's ends in an a, a stranger's in an s.

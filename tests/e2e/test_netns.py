@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+import processes
 import program
 from program import UID, packets, run, says, sending
 from program import net, tmp  # noqa: F401  fixtures
@@ -53,7 +54,7 @@ def test_of_a_cgroup_it_is_found(net, tmp, cgroup):
     """As of a container: its processes are in another namespace."""
     with sending(net) as proc:
         with open(f"{cgroup}/cgroup.procs", "w") as f:
-            f.write(str(program.children(proc.pid)[0] if program.children(proc.pid) else proc.pid))
+            f.write(str(processes.family(proc.pid)[:2][-1]))
         # Its socket is older than its place in the cgroup: a new one is needed.
         sender = net.enter("-n") + ["sh", "-c", f"echo $$ >{cgroup}/cgroup.procs; exec \"$@\"", "sh",
                                     sys.executable, "-c", program.SENDER % (UID, UID), "10", "0.002"]
