@@ -43,7 +43,7 @@ static int enter_path(const char *path, const char *named, struct apptap_error *
 {
 	auto_close int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	char shown[SHOWN];
-	struct statfs fs;
+	struct statfs fs = { 0 };
 	int r;
 
 	if (fd < 0 && (errno == ENOENT || errno == ESRCH))
@@ -54,8 +54,11 @@ static int enter_path(const char *path, const char *named, struct apptap_error *
 	if (fstatfs(fd, &fs) == 0 && fs.f_type == NSFS_MAGIC && setns(fd, CLONE_NEWNET) == 0)
 		return 0;
 	r = fs.f_type == NSFS_MAGIC ? errno : EINVAL;
-	if (r == EINVAL)
-		return apptap_error_say(err, EINVAL, "'%s' is no network namespace", shown);
+	if (r == EINVAL) {
+		apptap_error_say(err, EINVAL, "'%s' is no network namespace", shown);
+		apptap_error_hint(err, "a path, a PID, or a name that `ip netns` lists");
+		return -EINVAL;
+	}
 	return apptap_error_set(err, r, "entering the network namespace '%s'", shown);
 }
 

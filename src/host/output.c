@@ -48,6 +48,7 @@ static int complain(const struct apptap_output *o, int code, struct apptap_error
 	case ENOTDIR:
 		apptap_error_say(err, code, "cannot write '%s': '%s' is not a folder", o->path,
 				 folder);
+		apptap_error_hint(err, "give -o FILE in a folder of yours");
 		break;
 	case EACCES:
 	case EPERM:
@@ -230,8 +231,11 @@ int apptap_output_open(struct apptap_output *o, const char *path, struct apptap_
 	/* By its descriptor: opened anew by name, what `>>` had in it would be gone. */
 	if (apptap_output_is_stdout(path))
 		return isatty(STDOUT_FILENO) ? refuse_terminal(err) : adopt_stdout(o, path, err);
-	if (!o->name[0])
-		return apptap_error_say(err, EISDIR, "cannot write '%s': it names a folder", path);
+	if (!o->name[0]) {
+		apptap_error_say(err, EISDIR, "cannot write '%s': it names a folder", path);
+		apptap_error_hint(err, "name a file in it: -o FOLDER/app.pcap");
+		return -EISDIR;
+	}
 	r = open_folder(o, err);
 	if (r >= 0)
 		r = open_file(o, err);

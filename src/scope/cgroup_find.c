@@ -152,8 +152,11 @@ int apptap_cgroup_find_unit(const struct apptap_cgroup_root *root, const char *n
 		return apptap_error_set(err, ENOMEM, "looking for a unit");
 	if (!name[0] || strchr(name, '/') ||
 	    (size_t)snprintf(full, sizeof(full), "%s%s", name,
-			     has_unit_type(name) ? "" : ".service") >= sizeof(full))
-		return apptap_error_say(err, EINVAL, "a unit's name is one word without slashes");
+			     has_unit_type(name) ? "" : ".service") >= sizeof(full)) {
+		apptap_error_say(err, EINVAL, "a unit's name is one word without slashes");
+		apptap_error_hint(err, "systemctl list-units shows them; for a path: --cgroup");
+		return -EINVAL;
+	}
 	s->wanted = full;
 	s->near.wanted = full;
 	s->matches = is_unit;

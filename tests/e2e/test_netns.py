@@ -76,7 +76,7 @@ def test_of_a_cgroup_it_is_found(net, tmp, cgroup):
 def test_what_is_none_is_refused(net, tmp, where, said):
     code, _, err = run(net, "--uid", UID, "--netns", where, "--local", "-o", f"{tmp}/x.pcap")
     assert code == 1
-    says(err, said)
+    says(err, said, "")
     assert not os.path.exists(f"{tmp}/x.pcap")
 
 
