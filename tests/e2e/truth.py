@@ -115,6 +115,11 @@ def in_time_order(path):
     return found, late, late_by
 
 
+def is_beacon(pkt, proto, at):
+    """What the tier nflog sends over loopback to prove its rules, from any port: no class says that."""
+    return proto == UDP and pkt[at + 8:] == b"apptap"
+
+
 class Owners:
     """
     Says of packet after packet, in order of time, whose it is; remembers fragments and turns at a
@@ -147,10 +152,10 @@ class Owners:
                 proto, at, _, later = upper(inner)
                 if proto in (APP_RAW, BYSTANDER_RAW):
                     return (APP if proto == APP_RAW else BYSTANDER), "raw"
-                if not later and len(inner) >= at + 4:
+                if not later and len(inner) >= at + 4 and not is_beacon(inner, proto, at):
                     return self.by_ports(inner, proto, *PORTS(inner, at), None)
             return NOBODY, None
-        if proto in (TCP, UDP, UDPLITE) and len(pkt) >= at + 8:
+        if proto in (TCP, UDP, UDPLITE) and len(pkt) >= at + 8 and not is_beacon(pkt, proto, at):
             return self.by_ports(pkt, proto, *PORTS(pkt, at), at)
         return NOBODY, None
 
