@@ -17,13 +17,12 @@
 #define CALM_NS (50 * APPTAP_NSEC_PER_USEC)
 #define PORT_MEMORY_NS (10 * APPTAP_NSEC_PER_SEC)
 #define CONTESTED_NS (10 * APPTAP_NSEC_PER_SEC)
-#define UNSEEN_NS (1 * APPTAP_NSEC_PER_SEC)
 #define YOUNG_NS (2 * APPTAP_NSEC_PER_SEC)
 #define REASK_NS (250 * APPTAP_NSEC_PER_MSEC) /* for a change of owner: fchown() */
 
 int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *scope,
 		      struct apptap_diag *diag, const struct apptap_deaths *deaths,
-		      struct apptap_error *err)
+		      struct apptap_contest *contest, struct apptap_error *err)
 {
 	struct apptap_claims *c = calloc(1, sizeof(*c));
 
@@ -36,6 +35,7 @@ int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *sco
 	c->scope = scope;
 	c->diag = diag;
 	c->deaths = deaths;
+	c->contest = contest;
 	c->key[0] = apptap_clock_ns(CLOCK_MONOTONIC) * 0x9e3779b97f4a7c15ULL;
 	c->key[1] = (uint64_t)(uintptr_t)c ^ apptap_clock_ns(CLOCK_REALTIME);
 	*out = c;
@@ -153,14 +153,6 @@ static enum apptap_claim see_datagram(struct apptap_claims *c, struct apptap_cla
 		return e->given ? APPTAP_CLAIM_FOREIGN : APPTAP_CLAIM_OURS;
 	}
 	what = vouch(c, e, &k->found, now_ns);
-	if (k->found.sight != APPTAP_SIGHT_OWNED) {
-		if (now_ns > p->unseen_ns + UNSEEN_NS) {
-			p->unseen[1] = now_ns > p->unseen_ns + 2 * UNSEEN_NS ? 0 : p->unseen[0];
-			p->unseen[0] = 0;
-			p->unseen_ns = now_ns;
-		}
-		p->unseen[0]++;
-	}
 	if (what != APPTAP_CLAIM_FOREIGN)
 		note_port(c, &k->found, true, what == APPTAP_CLAIM_OURS);
 	return what;
@@ -198,7 +190,6 @@ static void see_other(struct apptap_claims *c, enum apptap_rule_class class,
 {
 	e->taken = c->number;
 	e->ns = now_ns;
-	e->asked = e->answered = 0;
 	if (class == APPTAP_RULE_ACCEPTED) {
 		c->ports[e->flow.lport].others_accept = true;
 		return;
@@ -236,7 +227,6 @@ enum apptap_claim apptap_claims_see(struct apptap_claims *c, enum apptap_rule_cl
 	}
 	if (apptap_claims_is_datagram(d->proto) && class == APPTAP_RULE_SENT) {
 		what = see_datagram(c, e, k, now_ns);
-		e->asked++;
 		c->ports[k->flow.lport].sent_ns = since_ns;
 	} else if (d->proto == IPPROTO_TCP)
 		what = see_stream(c, e, k, d, sent, now_ns);
@@ -253,6 +243,10 @@ static void ask(struct apptap_claims *c, const struct apptap_packet *pkt,
 {
 	struct apptap_flow flow = k->flow;
 
+	/* Who asked while it came in knows better. */
+	if (k->rx_ns && !(d->flags & APPTAP_DIS_MULTICAST) && k->flow.proto == IPPROTO_UDP &&
+	    apptap_contest_recall(c->contest, &flow, k->rx_ns, &k->found))
+		return;
 	/* A connection may be over by now, but who listens has not changed: ask for no peer. */
 	if (k->syn)
 		flow.rport = 0;
@@ -323,7 +317,6 @@ void apptap_claims_open(struct apptap_claims *c, enum apptap_rule_class class,
 	k->syn = (d->flags & (APPTAP_DIS_TCP_SYN | APPTAP_DIS_TCP_ACK)) == APPTAP_DIS_TCP_SYN;
 	e = apptap_claims_find(c, &k->flow, k->syn);
 	k->was_taken = e && e->taken > e->ours;
-	k->is_answer = class == APPTAP_RULE_GOT_DATAGRAM && e && ++e->answered <= e->asked;
 	p = &c->ports[k->flow.lport];
 	k->holder = p->cookie;
 	k->holder_ns = p->asked_ns;
@@ -360,9 +353,12 @@ bool apptap_claims_knows(const struct apptap_claims *c, const struct apptap_flow
 	return e && e->cookie == cookie && e->ours > e->taken;
 }
 
-void apptap_claims_witness(struct apptap_claims *c, struct apptap_contest *contest)
+void apptap_claims_hear(const struct apptap_sighting *s, void *claims)
 {
-	c->contest = contest;
+	struct apptap_claims *c = claims;
+
+	if (s->cookie)
+		c->ours[s->cookie % APPTAP_CLAIM_COOKIES] = s->cookie;
 }
 
 uint64_t apptap_claims_lookups(const struct apptap_claims *c)

@@ -28,7 +28,6 @@ struct apptap_claim_case {
 	uint64_t holder, holder_ns; /* cookie of the socket seen at the port until then, and when */
 	uint64_t sent_ns; /* the app had sent from the port then, or later; 0: it had not */
 	uint64_t told_ns; /* by then all were told dead who had left the port; 0: not known yet */
-	bool is_answer; /* fewer have come in on this flow than the app has sent on it */
 	bool was_ours; /* the app had it in the last seconds */
 	struct apptap_sighting found;
 };
@@ -38,7 +37,7 @@ struct apptap_claims;
 /* All but @out are borrowed and outlive it. */
 int apptap_claims_new(struct apptap_claims **out, const struct apptap_scope *scope,
 		      struct apptap_diag *diag, const struct apptap_deaths *deaths,
-		      struct apptap_error *err);
+		      struct apptap_contest *contest, struct apptap_error *err);
 void apptap_claims_free(struct apptap_claims *c);
 bool apptap_claims_is_datagram(uint8_t proto);
 
@@ -70,8 +69,8 @@ void apptap_claims_bound(struct apptap_claims *c, const struct apptap_sighting *
 bool apptap_claims_knows(const struct apptap_claims *c, const struct apptap_flow *flow,
 			 uint64_t cookie);
 
-/* Where an answer of a moment later leaves it open, @contest is asked; NULL: it has gone. */
-void apptap_claims_witness(struct apptap_claims *c, struct apptap_contest *contest);
+/* A socket of the app's was seen while its packet passed. @claims: a struct apptap_claims. */
+void apptap_claims_hear(const struct apptap_sighting *s, void *claims);
 
 uint64_t apptap_claims_lookups(const struct apptap_claims *c);
 

@@ -17,7 +17,6 @@ struct apptap_claim_flow {
 	struct apptap_flow flow;
 	uint64_t ours, taken; /* the last of each; 0: none */
 	uint64_t ns; /* CLOCK_REALTIME, here */
-	uint32_t asked, answered; /* datagrams: sent by the app, and come in, since others sent */
 	uint64_t syn; /* that began the connection */
 	uint64_t syn_ns; /* CLOCK_REALTIME, here */
 	uint64_t syn_since_ns; /* CLOCK_REALTIME: it came then, or later, if it came from outside */
@@ -35,9 +34,6 @@ struct apptap_claim_port {
 	uint64_t asked_ns; /* CLOCK_REALTIME: when that was told first */
 	uint64_t ours_ns, others_ns; /* when it was seen in use by each; 0: never */
 	uint64_t sent_ns; /* CLOCK_REALTIME: the app last sent from it then, or later; 0: never */
-	uint64_t
-		unseen_ns; /* CLOCK_REALTIME: since then, and in the time before, so many packets */
-	uint32_t unseen[2]; /* were sent by sockets of the app's that were gone when asked about */
 	bool ours; /* whose that socket is */
 	bool ours_accepts, others_accept; /* connections, where it is TCP's and listens */
 };
@@ -47,7 +43,8 @@ struct apptap_claims {
 	struct apptap_diag *diag;
 	const struct apptap_deaths *deaths;
 	struct apptap_fence *fence; /* owned */
-	struct apptap_contest *contest; /* borrowed; NULL: there is none now */
+	struct apptap_contest
+		*contest; /* borrowed: where an answer of a moment later leaves it open */
 	uint64_t number; /* of the last packet */
 	uint64_t key[2];
 	uint64_t lookups;

@@ -90,6 +90,11 @@ void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns)
 	d->lost_ns = now_ns;
 }
 
+uint32_t apptap_deaths_count(const struct apptap_deaths *d)
+{
+	return d->count;
+}
+
 bool apptap_deaths_blind(const struct apptap_deaths *d)
 {
 	return d->lost_ns == UINT64_MAX;

@@ -20,7 +20,7 @@ void apptap_deaths_add(struct apptap_deaths *d, const struct apptap_flow *flow, 
 /* Events were lost: nothing is certain about what happened before @now_ns. */
 void apptap_deaths_lost(struct apptap_deaths *d, uint64_t now_ns);
 
-#define APPTAP_DEATHS_A_PORT 16 /* told at most */
+#define APPTAP_DEATHS_A_PORT 64 /* told at most */
 
 /*
  * The sockets that have left the flow (or port) since @since_ns. Return: how many are in @cookies,
@@ -36,6 +36,9 @@ int apptap_deaths_between(const struct apptap_deaths *d, const struct apptap_flo
 
 /* No events are ever told here (lost until the end of time): nothing can rest on their absence. */
 bool apptap_deaths_blind(const struct apptap_deaths *d);
+
+/* How many were ever told: another number, and there is news. */
+uint32_t apptap_deaths_count(const struct apptap_deaths *d);
 
 /* Has @cookie itself left it? */
 bool apptap_deaths_has(const struct apptap_deaths *d, const struct apptap_flow *flow,

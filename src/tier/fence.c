@@ -42,6 +42,8 @@ struct apptap_fence {
 	uint64_t passed_ns, told_ns; /* of the last that has passed: when raised, and when known */
 	int count; /* of closers; 0: not started */
 	int left; /* not told dead yet */
+	uint32_t deaths_seen; /* at the last look, by when all had been closed: nothing is new */
+	bool all_closed;
 	struct closer closers[CPUS_MAX];
 };
 
@@ -131,6 +133,7 @@ static void raise_it(struct apptap_fence *f, uint64_t now_ns)
 		start(f);
 	f->raised_ns = now_ns;
 	f->left = 0;
+	f->all_closed = false;
 	for (int i = 0; i < f->count; i++) {
 		struct closer *c = &f->closers[i];
 
@@ -142,15 +145,26 @@ static void raise_it(struct apptap_fence *f, uint64_t now_ns)
 	}
 }
 
+/* Is called for each packet that waits, over and over: must cost nothing where nothing is new. */
 static void look(struct apptap_fence *f)
 {
 	static const struct apptap_flow unbound = { .proto = IPPROTO_UDP };
+	uint32_t deaths = apptap_deaths_count(f->deaths);
 
+	if (f->all_closed && deaths == f->deaths_seen)
+		return;
+	f->deaths_seen = deaths;
+	f->all_closed = true;
 	for (int i = 0; i < f->count; i++) {
 		struct closer *c = &f->closers[i];
 
-		if (c->told || atomic_load(&c->done) != atomic_load(&c->rung) ||
-		    !apptap_deaths_has(f->deaths, &unbound, c->cookie))
+		if (c->told)
+			continue;
+		if (atomic_load(&c->done) != atomic_load(&c->rung)) {
+			f->all_closed = false;
+			continue;
+		}
+		if (!apptap_deaths_has(f->deaths, &unbound, c->cookie))
 			continue;
 		c->told = true;
 		f->left--;

@@ -57,8 +57,8 @@ struct nflog {
 	struct apptap_beacon *beacon; /* NULL: nobody can send one */
 	struct apptap_deaths *deaths;
 	struct apptap_obituaries *obituaries; /* NULL: the kernel has none */
-	struct apptap_contest *contest; /* NULL: it is plain whose the app's ports are */
-	bool contested, witnessed;
+	struct apptap_contest *contest;
+	bool contested;
 	int timer;
 	long timer_ms; /* its interval; 0: not armed */
 	struct apptap_marks marks;
@@ -216,6 +216,9 @@ static int take(const struct apptap_nflog_packet *p, void *arg)
 	}
 	if (p->rx_ns <= s->now_ns || p->rx_ns <= apptap_clock_ns(CLOCK_REALTIME))
 		s->behind_ns = MAX(s->behind_ns, p->rx_ns);
+	if (pkt.pkttype != PACKET_OUTGOING || pkt.ifindex == APPTAP_LOOPBACK_IFINDEX)
+		apptap_contest_came(s->contest, &d, p->rx_ns ? p->rx_ns : logged_since(s, class),
+				    p->rx_ns ? p->rx_ns : s->now_ns);
 	if (!interface_wanted(s, pkt.ifindex))
 		return 0;
 	s->n.seen++;
@@ -264,14 +267,7 @@ static void tend_witnesses(struct nflog *s)
 	bool contested = apptap_claims_contested(s->claims, s->now_ns);
 	bool want = contested || apptap_claims_unsure(s->claims, s->now_ns);
 
-	if (want && !s->witnessed) {
-		apptap_contest_open(&s->contest, s->scope, NULL);
-		apptap_claims_witness(s->claims, s->contest);
-	} else if (!want && s->witnessed) {
-		apptap_claims_witness(s->claims, NULL);
-		apptap_contest_close(apptap_steal(&s->contest));
-	}
-	s->witnessed = want;
+	apptap_contest_widen(s->contest, want);
 	if (contested != s->contested) /* last, for it may take a while */
 		s->rules->ops->doubt(s->rules, contested, NULL);
 	s->contested = contested;
@@ -340,10 +336,12 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 	for (int i = 0; r > 0 && i < READS_A_TURN; i++) {
 		if (s->obituaries)
 			apptap_obituaries_read(s->obituaries, s->deaths, NULL, NULL);
+		apptap_contest_hear(s->contest, apptap_claims_hear, s->claims);
 		s->now_ns = apptap_clock_ns(CLOCK_REALTIME);
 		r = apptap_nflog_read(s->reader, take, s, err);
 		if (r == 0)
 			s->empty_ns = s->now_ns;
+		apptap_contest_missed(s->contest, apptap_nflog_lost(s->reader));
 		if (r > 0) {
 			int flushed = c->flush(c, err);
 
@@ -353,8 +351,7 @@ static int nflog_dispatch(struct apptap_tier *t, struct apptap_consumer *c,
 	s->more = r > 0;
 	keep_pace(s);
 	/* All that was logged before our questions has been read, but for a flood. */
-	if (s->contest)
-		apptap_contest_hear(s->contest);
+	apptap_contest_hear(s->contest, apptap_claims_hear, s->claims);
 	if (r >= 0)
 		r = pump(s, false);
 	apptap_links_read(s->links, NULL, NULL);
@@ -420,8 +417,7 @@ static void nflog_counters(const struct apptap_tier *t, struct apptap_tier_count
 	*out = s->n;
 	out->held = apptap_waiting_count(s->waiting);
 	out->lookups = apptap_claims_lookups(s->claims);
-	if (s->contest)
-		out->lookups += apptap_contest_lookups(s->contest);
+	out->lookups += apptap_contest_lookups(s->contest);
 	out->dropped_kernel = MAX(apptap_nflog_lost(s->reader), s->undelivered);
 }
 
@@ -496,12 +492,13 @@ static int open_parts(struct nflog *s, const struct apptap_tier_config *cfg,
 	if (r == 0 && apptap_deaths_new(&s->deaths) < 0)
 		r = apptap_error_set(err, ENOMEM, "allocating the table of closed sockets");
 	if (r == 0)
-		r = apptap_claims_new(&s->claims, s->scope, s->diag, s->deaths, err);
+		r = apptap_contest_open(&s->contest, s->scope, s->tag, err);
+	if (r == 0)
+		r = apptap_claims_new(&s->claims, s->scope, s->diag, s->deaths, s->contest, err);
 	if (r == 0 && apptap_waiting_new(&s->waiting, s->claims, HOLD_BYTES) < 0)
 		r = apptap_error_set(err, ENOMEM, "allocating the queue of what waits");
-	if (r == 0 && apptap_obituaries_open(&s->obituaries, NULL) == 0)
-		r = watch(s, apptap_obituaries_fd(s->obituaries), err);
-	else if (r == 0)
+	/* Not watched: to be woken for each of thousands of deaths would hold up who tells them. */
+	if (r == 0 && apptap_obituaries_open(&s->obituaries, NULL) < 0)
 		apptap_deaths_lost(s->deaths, UINT64_MAX);
 	if (r == 0)
 		r = watch(s, apptap_links_fd(s->links), err);
@@ -525,6 +522,7 @@ static int open_rules(struct nflog *s, struct apptap_error *err)
 		return r;
 	s->empty_ns = apptap_clock_ns(CLOCK_REALTIME);
 	rules.mark = s->marks.mark;
+	rules.witness_count = apptap_contest_groups(s->contest, &rules.witnesses);
 	memcpy(rules.tag, s->tag, sizeof(rules.tag));
 	r = apptap_rules_install(&s->rules, &rules, err);
 	if (r == 0 && rules.prover != APPTAP_UID_NONE) {

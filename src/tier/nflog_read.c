@@ -13,6 +13,7 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_log.h>
 #include <net/if_arp.h>
+#include <pthread.h>
 #include <sys/socket.h>
 
 #include "base/nfmsg.h"
@@ -334,6 +335,27 @@ int apptap_nflog_read(struct apptap_nflog_reader *r,
 	r->packets += (uint32_t)t.count;
 	choose_gathering(r);
 	return MAX(t.count, 1);
+}
+
+int apptap_nflog_wait(struct apptap_nflog_reader *r,
+		      int (*each)(const struct apptap_nflog_packet *pkt, void *arg), void *arg,
+		      struct apptap_error *err)
+{
+	struct taking t = { each, arg, 0 };
+	struct sockaddr_nl from = { 0 };
+	socklen_t from_len = sizeof(from);
+	ssize_t n;
+	int code, cancel;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &cancel);
+	n = recvfrom(r->nl.fd, r->buffers, MESSAGE_BYTES, 0, (struct sockaddr *)&from, &from_len);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	if (n < 0)
+		return errno == EINTR || errno == ENOBUFS
+			       ? 0
+			       : apptap_error_set(err, errno, "reading what NFLOG sends");
+	code = from.nl_pid == 0 ? take_message(r, r->buffers, (size_t)n, &t) : 0;
+	return code < 0 ? code : t.count;
 }
 
 bool apptap_nflog_is_busy(const struct apptap_nflog_reader *r)

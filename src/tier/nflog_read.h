@@ -54,6 +54,11 @@ int apptap_nflog_read(struct apptap_nflog_reader *r,
 		      int (*each)(const struct apptap_nflog_packet *pkt, void *arg), void *arg,
 		      struct apptap_error *err);
 
+/* The same for one message, which it waits for. A thread may be cancelled while it does, only. */
+int apptap_nflog_wait(struct apptap_nflog_reader *r,
+		      int (*each)(const struct apptap_nflog_packet *pkt, void *arg), void *arg,
+		      struct apptap_error *err);
+
 /* Does so much come that the kernel gathers it? And much more than that? */
 bool apptap_nflog_is_busy(const struct apptap_nflog_reader *r);
 bool apptap_nflog_is_flood(const struct apptap_nflog_reader *r);

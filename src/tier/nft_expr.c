@@ -121,9 +121,35 @@ void apptap_nft_verdict(struct apptap_nfmsg *m, int32_t code, const char *chain)
 	apptap_nft_end(m, at, data);
 }
 
-void apptap_nft_update(struct apptap_nfmsg *m, const char *set, uint64_t timeout_ms)
+static void put_limit(struct apptap_nfmsg *m, uint64_t a_second, uint32_t burst, uint32_t flags)
 {
-	size_t data, at = apptap_nft_begin(m, "dynset", &data);
+	size_t data = apptap_nfmsg_nest(m, NFTA_EXPR_DATA);
+	uint8_t rate[8], unit[8] = { [7] = 1 };
+
+	apptap_put_be32(rate, (uint32_t)(a_second >> 32));
+	apptap_put_be32(rate + 4, (uint32_t)a_second);
+	apptap_nfmsg_put(m, NFTA_LIMIT_RATE, rate, sizeof(rate));
+	apptap_nfmsg_put(m, NFTA_LIMIT_UNIT, unit, sizeof(unit));
+	apptap_nfmsg_put_be32(m, NFTA_LIMIT_BURST, burst);
+	apptap_nfmsg_put_be32(m, NFTA_LIMIT_FLAGS, flags);
+	apptap_nfmsg_unnest(m, data);
+}
+
+static void put_named_limit(struct apptap_nfmsg *m, uint16_t attr, uint64_t a_second,
+			    uint32_t burst, uint32_t flags)
+{
+	size_t at = apptap_nfmsg_nest(m, attr);
+
+	apptap_nfmsg_put_str(m, NFTA_EXPR_NAME, "limit");
+	put_limit(m, a_second, burst, flags);
+	apptap_nfmsg_unnest(m, at);
+}
+
+/* What the two below have in common: ends with apptap_nft_end(). */
+static size_t begin_update(struct apptap_nfmsg *m, const char *set, uint64_t timeout_ms,
+			   size_t *data)
+{
+	size_t at = apptap_nft_begin(m, "dynset", data);
 	uint8_t timeout[8];
 
 	apptap_put_be32(timeout, (uint32_t)(timeout_ms >> 32));
@@ -132,18 +158,31 @@ void apptap_nft_update(struct apptap_nfmsg *m, const char *set, uint64_t timeout
 	apptap_nfmsg_put_be32(m, NFTA_DYNSET_OP, NFT_DYNSET_OP_UPDATE);
 	apptap_nfmsg_put_be32(m, NFTA_DYNSET_SREG_KEY, NFT_REG_1);
 	apptap_nfmsg_put(m, NFTA_DYNSET_TIMEOUT, timeout, sizeof(timeout));
+	return at;
+}
+
+void apptap_nft_update(struct apptap_nfmsg *m, const char *set, uint64_t timeout_ms)
+{
+	size_t data, at = begin_update(m, set, timeout_ms, &data);
+
+	apptap_nft_end(m, at, data);
+}
+
+void apptap_nft_pace(struct apptap_nfmsg *m, const char *set, uint64_t timeout_ms,
+		     uint64_t a_second, uint32_t burst)
+{
+	size_t data, at = begin_update(m, set, timeout_ms, &data);
+
+	put_named_limit(m, NFTA_DYNSET_EXPR, a_second, burst, 0);
 	apptap_nft_end(m, at, data);
 }
 
 void apptap_nft_limit(struct apptap_nfmsg *m, uint64_t a_second, uint32_t burst)
 {
-	size_t data, at = apptap_nft_begin(m, "limit", &data);
-	uint8_t rate[8], unit[8] = { [7] = 1 };
+	put_named_limit(m, NFTA_LIST_ELEM, a_second, burst, 0);
+}
 
-	apptap_put_be32(rate, (uint32_t)(a_second >> 32));
-	apptap_put_be32(rate + 4, (uint32_t)a_second);
-	apptap_nfmsg_put(m, NFTA_LIMIT_RATE, rate, sizeof(rate));
-	apptap_nfmsg_put(m, NFTA_LIMIT_UNIT, unit, sizeof(unit));
-	apptap_nfmsg_put_be32(m, NFTA_LIMIT_BURST, burst);
-	apptap_nft_end(m, at, data);
+void apptap_nft_limit_over(struct apptap_nfmsg *m, uint64_t a_second, uint32_t burst)
+{
+	put_named_limit(m, NFTA_LIST_ELEM, a_second, burst, NFT_LIMIT_F_INV);
 }

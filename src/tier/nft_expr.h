@@ -34,7 +34,12 @@ void apptap_nft_verdict(struct apptap_nfmsg *m, int32_t code, const char *chain)
 /* Adds register 1 to @set, or renews it there. */
 void apptap_nft_update(struct apptap_nfmsg *m, const char *set, uint64_t timeout_ms);
 
-/* Go on for so many packets a second only. */
+/* The same, and go on for so many packets a second of each element only. */
+void apptap_nft_pace(struct apptap_nfmsg *m, const char *set, uint64_t timeout_ms,
+		     uint64_t a_second, uint32_t burst);
+
+/* Go on for so many packets a second only, or for those over it. */
 void apptap_nft_limit(struct apptap_nfmsg *m, uint64_t a_second, uint32_t burst);
+void apptap_nft_limit_over(struct apptap_nfmsg *m, uint64_t a_second, uint32_t burst);
 
 #endif

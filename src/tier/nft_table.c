@@ -24,6 +24,7 @@
 #define TYPE_UID 24 /* nft's own numbers of data types, so that it can print the sets */
 #define TYPE_PORT 13
 #define OURS_MS 600000 /* a port of the app's, since it last sent from it */
+#define PACED_MS 2000
 #define TH_FLAGS 13 /* offset in TCP's header */
 #define SYN_ACK_BITS 0x12
 #define SYN_BIT 0x02
@@ -47,23 +48,26 @@ static void count(struct apptap_nft_table *n)
 	apptap_nft_end(&n->msg, at, data);
 }
 
-static void log_as(struct apptap_nft_table *n, enum apptap_rule_class class)
+static void log_to(struct apptap_nft_table *n, uint16_t group, enum apptap_rule_class class)
 {
 	char prefix[APPTAP_RULES_TAG_BYTES + 2];
-	size_t data, at;
-
-	count(n);
-	at = apptap_nft_begin(&n->msg, "log", &data);
+	size_t data, at = apptap_nft_begin(&n->msg, "log", &data);
 
 	snprintf(prefix, sizeof(prefix), "%s%c", n->tag, class);
-	apptap_nfmsg_put_be16(&n->msg, NFTA_LOG_GROUP, n->group);
+	apptap_nfmsg_put_be16(&n->msg, NFTA_LOG_GROUP, group);
 	apptap_nfmsg_put_str(&n->msg, NFTA_LOG_PREFIX, prefix);
 	/* Who waits for these must hear at once: what has been gathered so far goes with them. */
 	if (apptap_rules_at_once(class))
 		apptap_nfmsg_put_be16(&n->msg, NFTA_LOG_QTHRESHOLD, 1);
-	if (apptap_rules_is_notice(class))
+	if (apptap_rules_is_notice(class) || class == APPTAP_RULE_WITNESS)
 		apptap_nfmsg_put_be32(&n->msg, NFTA_LOG_SNAPLEN, APPTAP_RULES_NOTICE_BYTES);
 	apptap_nft_end(&n->msg, at, data);
+}
+
+static void log_as(struct apptap_nft_table *n, enum apptap_rule_class class)
+{
+	count(n);
+	log_to(n, n->group, class);
 }
 
 static void leave(struct apptap_nft_table *n)
@@ -184,6 +188,18 @@ static void log_ports(struct apptap_nft_table *n, const char *chain, enum apptap
 	}
 }
 
+/*
+ * update @paced { (a port) limit rate ... } jump watch: a port with many packets has a socket that
+ * lives, of which the reader learns in time.
+ */
+static void watch(struct apptap_nft_table *n)
+{
+	apptap_nft_pace(&n->msg, APPTAP_NFT_PACED, PACED_MS, APPTAP_WITNESSED_A_PORT,
+			APPTAP_WITNESSED_A_PORT / 2);
+	apptap_nft_verdict(&n->msg, NFT_JUMP, "watch");
+	rule_end(n);
+}
+
 /* ---- the table ---- */
 
 static void out_rules(struct apptap_nft_table *n)
@@ -221,6 +237,11 @@ static void out_chains(struct apptap_nft_table *n)
 	static const char what[] = "the owner match";
 	uint32_t known = n->bit[APPTAP_BIT_PENDING] | n->bit[APPTAP_BIT_GIVEN];
 
+	/* meta l4proto udp (udp sport) jump watch: while its socket is there */
+	rule(n, "mine", "a rule for witnesses");
+	protocol(n, IPPROTO_UDP);
+	apptap_nft_transport(&n->msg, 0, 2, NFT_REG_1);
+	watch(n);
 	/* ct direction original ct mark & (A0 | P | G) == A0 goto sure; the same for reply and A1:
 	 * nothing would change. All but the first packets come by here. */
 	for (int dir = ORIGINAL; dir <= REPLY; dir++) {
@@ -371,6 +392,11 @@ static void in_chains(struct apptap_nft_table *n)
 		apptap_nft_ct(&n->msg, NFT_CT_MARK, true);
 		rule_end(n);
 	}
+	/* meta l4proto udp (udp dport) jump watch */
+	rule(n, "got", "a rule for witnesses");
+	protocol(n, IPPROTO_UDP);
+	apptap_nft_transport(&n->msg, 2, 2, NFT_REG_1);
+	watch(n);
 	for (size_t i = 0; i < ARRAY_SIZE(datagrams); i++) {
 		rule(n, "got", "a rule that logs to NFLOG");
 		protocol(n, datagrams[i]);
@@ -384,6 +410,12 @@ static void in_chains(struct apptap_nft_table *n)
 	tcp_flags(n, SYN_ACK_BITS, SYN_BIT);
 	put_mark(n, ORIGINAL, 0, n->bit[APPTAP_BIT_PENDING]);
 	rule_end(n);
+	/* meta l4proto udp udp dport @ours jump watch: others' ports do not concern us */
+	rule(n, "ask", "a rule for witnesses");
+	protocol(n, IPPROTO_UDP);
+	apptap_nft_transport(&n->msg, 2, 2, NFT_REG_1);
+	apptap_nft_lookup(&n->msg, APPTAP_NFT_OURS, false);
+	watch(n);
 	log_ports(n, "ask", APPTAP_RULE_ASK);
 	/* meta l4proto != icmp, != icmpv6: a raw socket may want it */
 	rule(n, "ask", "a rule that logs to NFLOG");
@@ -392,6 +424,25 @@ static void in_chains(struct apptap_nft_table *n)
 	apptap_nft_cmp8(&n->msg, NFT_CMP_NEQ, IPPROTO_ICMPV6);
 	log_as(n, APPTAP_RULE_ASK);
 	rule_end(n);
+}
+
+/* Whoever works on this CPU is interrupted by the witness that is bound to it. */
+static void watch_chain(struct apptap_nft_table *n, const uint16_t *groups, size_t count)
+{
+	/* limit rate over ... return */
+	rule(n, "watch", "a limit");
+	apptap_nft_limit_over(&n->msg, APPTAP_WITNESSED_A_SECOND, APPTAP_WITNESSED_A_SECOND / 10);
+	leave(n);
+	rule_end(n);
+	/* meta cpu ... log group ... */
+	for (size_t i = 0; i < count; i++) {
+		rule(n, "watch", "the CPU match");
+		apptap_nft_meta(&n->msg, NFT_META_CPU, NFT_REG_1);
+		apptap_nft_cmp32(&n->msg, NFT_CMP_EQ, (uint32_t)i);
+		log_to(n, groups[i], APPTAP_RULE_WITNESS);
+		leave(n);
+		rule_end(n);
+	}
 }
 
 static void add_chain(struct apptap_nft_table *n, const char *name, int hook, int32_t priority)
@@ -471,12 +522,12 @@ void apptap_nft_table_uids(struct apptap_nft_table *n, const struct apptap_scope
 	apptap_nfmsg_unnest(&n->msg, at);
 }
 
-void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope *scope,
-			  uid_t prover)
+void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_rules_config *cfg)
 {
-	static const char *const chains[] = { "mine",  "sure",	  "stray", "sent",  "taken",
-					      "waits", "decided", "found", "other", "got",
-					      "ask",   "pending", "given", "came",  "doubt" };
+	static const char *const chains[] = { "mine",  "sure",	"stray",   "sent",
+					      "taken", "waits", "decided", "found",
+					      "other", "got",	"ask",	   "pending",
+					      "given", "came",	"doubt",   "watch" };
 
 	apptap_nft_table_begin(n, NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL,
 			       "a table that ends with its owner (since Linux 5.12)");
@@ -489,7 +540,8 @@ void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope 
 	apptap_nfmsg_unnest(&n->msg, apptap_nfmsg_nest(&n->msg, NFTA_OBJ_DATA));
 	add_set(n, APPTAP_NFT_UIDS, 0, TYPE_UID, 4, 2 * APPTAP_SCOPE_UIDS_MAX);
 	add_set(n, APPTAP_NFT_OURS, NFT_SET_TIMEOUT | NFT_SET_EVAL, TYPE_PORT, 2, 0);
-	apptap_nft_table_uids(n, scope, prover);
+	add_set(n, APPTAP_NFT_PACED, NFT_SET_TIMEOUT | NFT_SET_EVAL, TYPE_PORT, 2, 0);
+	apptap_nft_table_uids(n, cfg->scope, cfg->prover);
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
 		add_chain(n, chains[i], -1, 0);
 	add_chain(n, "out", NF_INET_LOCAL_OUT, OUT_PRIORITY);
@@ -498,4 +550,5 @@ void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope 
 	out_chains(n);
 	in_rules(n);
 	in_chains(n);
+	watch_chain(n, cfg->witnesses, cfg->witness_count);
 }

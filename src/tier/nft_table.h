@@ -6,6 +6,7 @@
 #include "tier/rules.h"
 
 #define APPTAP_NFT_OURS "ours" /* a set: UDP ports of the app's */
+#define APPTAP_NFT_PACED "paced" /* a set: ports that witnesses have been shown packets of */
 #define APPTAP_NFT_UIDS "uids"
 #define APPTAP_NFT_LOGGED "logged" /* a counter */
 
@@ -23,9 +24,8 @@ struct apptap_nft_table {
 void apptap_nft_table_begin(struct apptap_nft_table *n, uint16_t message, uint16_t flags,
 			    const char *what);
 
-/* The table with all that is in it. @prover: as in struct apptap_rules_config. */
-void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_scope *scope,
-			  uid_t prover);
+/* The table with all that is in it. */
+void apptap_nft_table_put(struct apptap_nft_table *n, const struct apptap_rules_config *cfg);
 
 /*
  * Begins a message about elements of @set: _element() for each, then apptap_nfmsg_unnest() with

@@ -31,6 +31,7 @@ enum apptap_rule_class {
 	APPTAP_RULE_TAKEN = 'x', /* another owner sends on what was the app's; headers only */
 	APPTAP_RULE_PENDING = 'p', /* of a connection from outside that nobody has accepted yet */
 	APPTAP_RULE_ACCEPTED = 'd', /* another owner sends on such a one: it is his; headers only */
+	APPTAP_RULE_WITNESS = 'w', /* to a witness's group, beside another; headers only */
 	APPTAP_RULE_GIVEN = 'g', /* on a connection of which the socket table says whose it is */
 };
 
@@ -38,7 +39,8 @@ enum apptap_rule_class {
 static inline bool apptap_rules_at_once(enum apptap_rule_class class)
 {
 	return class == APPTAP_RULE_ASK || class == APPTAP_RULE_GOT_DATAGRAM ||
-	       class == APPTAP_RULE_TAKEN || class == APPTAP_RULE_ACCEPTED;
+	       class == APPTAP_RULE_TAKEN || class == APPTAP_RULE_ACCEPTED ||
+	       class == APPTAP_RULE_WITNESS;
 }
 
 /* Of packets that go and of those that come. */
@@ -48,6 +50,9 @@ static inline bool apptap_rules_both_ways(enum apptap_rule_class class)
 }
 
 #define APPTAP_RULES_NOTICE_BYTES 64
+#define APPTAP_WITNESSES_MAX 256
+#define APPTAP_WITNESSED_A_SECOND 20000 /* questions of the witnesses at most */
+#define APPTAP_WITNESSED_A_PORT 200 /* a second */
 #define APPTAP_DOUBTS_A_SECOND \
 	8000 /* asked about while everything is; iptables knows up to 10,000 */
 
@@ -62,6 +67,8 @@ static inline bool apptap_rules_is_notice(enum apptap_rule_class class)
 struct apptap_rules_config {
 	const struct apptap_scope *scope; /* borrowed for the call */
 	uint16_t group; /* NFLOG's */
+	const uint16_t *witnesses; /* groups too, one a CPU; borrowed for the call */
+	size_t witness_count; /* 0: there are none */
 	uint32_t mark; /* APPTAP_BITS bits, free in every mark that is in use */
 	uid_t prover; /* of packets of our own, over loopback: they count as the app's;
 		       * APPTAP_UID_NONE: there are none */

@@ -6,6 +6,7 @@
  * iptables-restore each. A guardian removes them at the end, whatever that is.
  */
 #include <errno.h>
+#include <linux/filter.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -18,6 +19,7 @@
 #define TEXT_BYTES (256U << 10)
 #define COST_SHARE 20 /* looking for our rules takes at most one part in so many of a CPU */
 #define PORTS_MAX 500 /* rules for bound ports */
+#define LIMIT_MAX 10000 /* a second: iptables knows no more */
 #define ANYBODY "-m owner --uid-owner 0-4294967294" /* there is a socket with an open file */
 
 struct ipt_rules {
@@ -28,6 +30,8 @@ struct ipt_rules {
 	uid_t prover;
 	char tag[APPTAP_RULES_TAG_BYTES + 1];
 	bool v6;
+	bool witnessed; /* there are witnesses */
+	bool by_bpf; /* the CPU is told so */
 	int held; /* owned: the name of our chains */
 	int held_absent; /* owned: tells other captures what was not there; -1: nothing */
 	struct apptap_guardian guardian; /* owned */
@@ -105,6 +109,40 @@ static const char *marked(const char *dir, uint32_t bit, char buf[96])
 	return buf;
 }
 
+/* Shows it to the witness of the CPU that works on it; but not all of a busy port: nft_table.c. */
+static void watch(struct ipt_rules *n, const char *chain, const char *match, const char *port)
+{
+	char m[320];
+
+	if (!n->witnessed)
+		return;
+	snprintf(m, sizeof(m),
+		 "-p udp %s -m hashlimit --hashlimit-name apptap_%s --hashlimit-mode %s "
+		 "--hashlimit-upto %d/sec --hashlimit-burst %d --hashlimit-htable-expire 2000",
+		 match, n->tag, port, APPTAP_WITNESSED_A_PORT, APPTAP_WITNESSED_A_PORT / 2);
+	rule(n, chain, m, "-j", "WATCH");
+}
+
+static void watch_chain(struct ipt_rules *n, const uint16_t *groups, size_t count)
+{
+	char m[96];
+
+	for (size_t i = 0; i < count; i++) {
+		if (n->by_bpf) /* ld cpu; jeq #i; ret */
+			snprintf(m, sizeof(m),
+				 "bpf --bytecode \"4,32 0 0 %u,21 0 1 %zu,6 0 0 1,6 0 0 0\"",
+				 (uint32_t)(SKF_AD_OFF + SKF_AD_CPU), i);
+		else
+			snprintf(m, sizeof(m), "cpu --cpu %zu", i);
+		say(n,
+		    "-A " APPTAP_IPT_PREFIX "%s_WATCH -m %s -m limit --limit %d/sec "
+		    "--limit-burst %d -j NFLOG --nflog-group %u --nflog-prefix %s%c "
+		    "--nflog-threshold 1 --nflog-size %d\n",
+		    n->tag, m, LIMIT_MAX, LIMIT_MAX / 10, groups[i], n->tag, APPTAP_RULE_WITNESS,
+		    APPTAP_RULES_NOTICE_BYTES);
+	}
+}
+
 static void out_rules(struct ipt_rules *n, const struct apptap_scope *scope)
 {
 	const uint32_t *bit = n->bit;
@@ -135,6 +173,7 @@ static void out_chains(struct ipt_rules *n)
 	snprintf(syn, sizeof(syn), "-p tcp -m tcp --tcp-flags SYN SYN %s",
 		 marked(REPLY, bit[APPTAP_BIT_PENDING], m));
 	go_to(n, "MINE", syn, "PENDING");
+	watch(n, "MINE", "", "srcport");
 	set_mark(n, "MINE", ORIGINAL, known, bit[APPTAP_BIT_A0]);
 	set_mark(n, "MINE", REPLY, known, bit[APPTAP_BIT_A1]);
 	log_as(n, "MINE", "", APPTAP_RULE_SENT);
@@ -173,6 +212,7 @@ static void in_rules(struct ipt_rules *n)
 	go_to(n, "IN", "-p udp", "PORTS");
 	leave(n, "CAME", "-i lo");
 	log_as(n, "CAME", "", APPTAP_RULE_GIVEN);
+	watch(n, "GOT", "", "dstport");
 	log_as(n, "GOT", "-p udp", APPTAP_RULE_GOT_DATAGRAM);
 	leave(n, "GOT", "-p udp");
 	log_as(n, "GOT", "-p udplite", APPTAP_RULE_GOT_DATAGRAM);
@@ -181,12 +221,13 @@ static void in_rules(struct ipt_rules *n)
 	leave(n, "ASK", n->family == APPTAP_IPT_V6 ? "-p ipv6-icmp" : "-p icmp");
 	snprintf(m, sizeof(m), "%s " ORIGINAL, syn);
 	set_mark(n, "ASK", m, 0, bit[APPTAP_BIT_PENDING]);
+	watch(n, "ASK", marked("", bit[APPTAP_BIT_TAKEN], m), "dstport");
 	log_as(n, "ASK", "", APPTAP_RULE_ASK);
 }
 
 static const char *const chains[] = { "OUT",	 "MINE",    "SENT",  "TAKEN", "WAITS",
 				      "DECIDED", "PENDING", "GIVEN", "STRAY", "IN",
-				      "CAME",	 "GOT",	    "ASK",   "PORTS" };
+				      "CAME",	 "GOT",	    "ASK",   "PORTS", "WATCH" };
 
 /* One change of both families: @each writes it. */
 static int change(struct ipt_rules *n, void (*each)(struct ipt_rules *n, const void *arg),
@@ -212,11 +253,13 @@ static void write_all(struct ipt_rules *n, const void *arg)
 	const struct apptap_rules_config *cfg = arg;
 	const char *group = n->family == APPTAP_IPT_V6 ? "ff00::/8" : "224.0.0.0/3";
 
+	n->witnessed = cfg->witness_count > 0;
 	for (size_t i = 0; i < ARRAY_SIZE(chains); i++)
 		say(n, ":" APPTAP_IPT_PREFIX "%s_%s - [0:0]\n", n->tag, chains[i]);
 	out_rules(n, cfg->scope);
 	out_chains(n);
 	in_rules(n);
+	watch_chain(n, cfg->witnesses, cfg->witness_count);
 	/* Behind every filter of OUTPUT, before every filter of INPUT. What comes back to this
 	 * machine as well passes POSTROUTING twice. */
 	say(n, "-I POSTROUTING ! -d %s -j " APPTAP_IPT_PREFIX "%s_OUT\n", group, n->tag);
@@ -283,6 +326,25 @@ static void ipt_remove(struct apptap_rules *r)
 	free(n);
 }
 
+/* Phones have no CPU match, but know classic BPF; who has neither, or no hashlimit: no witnesses.
+ */
+static int change_at_first(struct ipt_rules *n, const struct apptap_rules_config *cfg,
+			   struct apptap_error *err)
+{
+	struct apptap_rules_config without = *cfg;
+	int r = change(n, write_all, cfg, err);
+
+	if (r == 0 || !cfg->witness_count)
+		return r;
+	apptap_ipt_remove(n->tag, NULL);
+	n->by_bpf = true;
+	if (change(n, write_all, cfg, NULL) == 0)
+		return 0;
+	apptap_ipt_remove(n->tag, NULL);
+	without.witness_count = 0;
+	return change(n, write_all, &without, err);
+}
+
 /* What iptables-nft is about to make for us is ours to remove. */
 static int note_absent(struct ipt_rules *n, char *const saved[APPTAP_IPT_FAMILIES],
 		       struct apptap_guardian_orders *orders,
@@ -319,7 +381,7 @@ static int install_held(struct ipt_rules *n, const struct apptap_rules_config *c
 	if (r == 0)
 		r = apptap_guardian_start(&n->guardian, &orders, err);
 	if (r == 0)
-		r = change(n, write_all, cfg, err);
+		r = change_at_first(n, cfg, err);
 	apptap_tag_unlock(lock);
 	apptap_ipt_free(saved);
 	return r;

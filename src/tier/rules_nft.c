@@ -65,7 +65,7 @@ static int nft_install(struct apptap_rules **out, const struct apptap_rules_conf
 	r = apptap_nl_open(&n->nl, NETLINK_NETFILTER, err);
 	if (r == 0) {
 		transaction(n);
-		apptap_nft_table_put(&n->table, cfg->scope, n->prover);
+		apptap_nft_table_put(&n->table, cfg);
 		r = transact(n, err);
 	}
 	if (r < 0) {

@@ -13,9 +13,9 @@
 
 #define WAIT_NS (20 * APPTAP_NSEC_PER_MSEC) /* for the app's answer, or news of closed sockets */
 #define NEWS_NS (2 * APPTAP_NSEC_PER_MSEC)
-#define TOLD_NS                                                                           \
-	(500 * APPTAP_NSEC_PER_MSEC) /* for all news of closed sockets, on a busy machine \
-				      */
+#define TOLD_NS                                                                        \
+	(2 * APPTAP_NSEC_PER_SEC) /* for all news of closed sockets, on a busy machine \
+				   */
 #define LATE_NS (20 * APPTAP_NSEC_PER_MSEC) /* and then we had better ask at once */
 #define TCP_MEMORY_NS (120 * APPTAP_NSEC_PER_SEC) /* TIME_WAIT, and the last retransmissions */
 #define RAW_MEMORY_NS (10 * APPTAP_NSEC_PER_SEC)
@@ -84,22 +84,6 @@ static int strangers_among(struct apptap_claims *c, const struct apptap_claim_ca
 	return strangers;
 }
 
-/*
- * On a busy machine a socket that asks and closes may be gone before we have seen it, so that its
- * end is not told from a stranger's. What answers the app is the app's all the same, if on this
- * flow nobody else has sent since, nobody else was seen with the port, and no more sockets have
- * left it than the app can have had.
- */
-static bool answers_the_app(const struct apptap_claims *c, const struct apptap_claim_case *k,
-			    int strangers)
-{
-	const struct apptap_claim_port *p = &c->ports[k->flow.lport];
-
-	return k->is_answer && !k->was_taken && strangers >= 0 &&
-	       (uint32_t)strangers <= p->unseen[0] + p->unseen[1] &&
-	       !apptap_claims_lately(p->others_ns, k->met_ns);
-}
-
 /* Who has left the port since the packet came, as far as it matters. Return: how many; -1: unknown.
  */
 static int who_has_left(struct apptap_claims *c, const struct apptap_claim_case *k,
@@ -124,9 +108,9 @@ static enum apptap_claim settle_told(struct apptap_claims *c, struct apptap_clai
 
 	if (!may_be_ours && n == 0)
 		return APPTAP_CLAIM_FOREIGN;
-	if (may_be_ours && (strangers == 0 || answers_the_app(c, k, strangers)))
+	if (may_be_ours && strangers == 0)
 		return APPTAP_CLAIM_OURS;
-	if (c->contest && k->rx_ns && apptap_contest_judge(c->contest, &contest, uid))
+	if (k->rx_ns && apptap_contest_judge(c->contest, &contest, uid))
 		return APPTAP_CLAIM_OURS;
 	c->unsure_ns = k->met_ns;
 	return APPTAP_CLAIM_UNKNOWN;
@@ -228,20 +212,27 @@ static enum apptap_claim settle_pending(struct apptap_claims *c, const struct ap
 	return p->ours_accepts ? APPTAP_CLAIM_UNKNOWN : APPTAP_CLAIM_FOREIGN;
 }
 
-/* Opened by the app, another's by the socket table: has it been given away, or has it closed? */
+/*
+ * Opened by the app, another's by the socket table: has it been given away, or has it closed? That
+ * is known as soon as one has been told dead: where a port passes quickly, soon more have left it
+ * than can be told.
+ */
 static enum apptap_claim settle_suspect(struct apptap_claims *c, struct apptap_claim_flow *e,
-					const struct apptap_claim_case *k, bool over, uid_t *uid)
+					struct apptap_claim_case *k, uint64_t now_ns, bool last,
+					uid_t *uid)
 {
 	uint64_t gone[APPTAP_DEATHS_A_PORT];
-	int n, ours_gone = 0;
+	int n = apptap_deaths_since(c->deaths, &k->flow, k->since_ns, gone);
+	bool ours_gone = false;
 
 	if (e && e->given)
 		return APPTAP_CLAIM_FOREIGN;
-	if (!over)
-		return APPTAP_CLAIM_WAIT;
-	n = apptap_deaths_since(c->deaths, &k->flow, k->since_ns, gone);
 	for (int i = 0; i < n; i++)
-		ours_gone += gone[i] != k->found.cookie;
+		ours_gone |= gone[i] != k->found.cookie;
+	if (!ours_gone && !last &&
+	    (now_ns < k->met_ns + WAIT_NS ||
+	     (!all_told(c, k, now_ns) && now_ns < k->met_ns + TOLD_NS)))
+		return APPTAP_CLAIM_WAIT;
 	if (e)
 		e->suspect = false;
 	if (n < 0)
@@ -281,7 +272,7 @@ enum apptap_claim apptap_claims_settle(struct apptap_claims *c, struct apptap_cl
 	case APPTAP_RULE_GOT_DATAGRAM:
 		break;
 	default:
-		return settle_suspect(c, e, k, over, uid);
+		return settle_suspect(c, e, k, now_ns, last, uid);
 	}
 	if (k->syn && k->found.sight == APPTAP_SIGHT_PENDING)
 		return settle_pending(c, e, k, now_ns, last, uid);

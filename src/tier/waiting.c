@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #define SETTLES_A_TURN 512
+#define SETTLE_NS (1 * APPTAP_NSEC_PER_MSEC) /* between two such turns */
 
 /* One for each that is not known in the hold queue, in the same order. */
 struct unknown {
@@ -18,6 +19,7 @@ struct apptap_waiting {
 	struct apptap_claims *claims; /* borrowed */
 	struct apptap_hold *hold; /* owned, like what follows */
 	struct unknown *first, **end;
+	uint64_t settled_ns; /* CLOCK_REALTIME: when all of them were last looked at */
 };
 
 int apptap_waiting_new(struct apptap_waiting **out, struct apptap_claims *claims, size_t max_bytes)
@@ -82,6 +84,9 @@ void apptap_waiting_settle(struct apptap_waiting *w, uint64_t now_ns, bool last)
 {
 	int most = SETTLES_A_TURN;
 
+	if (!last && now_ns - w->settled_ns < SETTLE_NS)
+		return;
+	w->settled_ns = now_ns;
 	for (struct unknown *u = w->first; u && most > 0; u = u->next, most--)
 		judge(w, u, now_ns, last);
 }

@@ -9,13 +9,9 @@ import truth
 
 # Recall of a class through a tier where it is not the class's own, and why.
 RECALL = {
-    # A UDP port given from user to user every 200 us, the same server at its other end: netfilter has
-    # no owner for what comes in, so it is asked about while it passes, and the questions begin with
-    # the first port that is taken. 99.67 to 100 % on an idle machine and beside eight programs a CPU.
-    ("nflog", "port_reuse"): 0.98,
-    # Sockets that are gone before a busy machine has let us ask about them, until it is noticed how
-    # busy it is: 99.3 to 100 %.
-    ("nflog", "churn_udp"): 0.98,
+    # Both: each datagram of the app's is asked about on the CPU that has just sent or delivered it.
+    ("nflog", "port_reuse"): 1.0,
+    ("nflog", "churn_udp"): 1.0,
 }
 EXACT = ("bpf",)	# tiers that decide in the kernel: nothing is allowed to be missing, no second try
 WHOLES = ("nflog",)	# tiers that deliver whole datagrams

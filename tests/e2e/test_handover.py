@@ -105,6 +105,9 @@ SCENES = {
         open udp stranger {PORT}; tell 2s {PORT}; get 2s; close; release; open udp app {PORT}; send 3a""",
     "instead_of_an_answer_while_held": f"""hold; open udp app {PORT}; send 1a; close;
         open udp stranger {PORT}; tell 2s {PORT}; get 2s; close; release; open udp app {PORT}; send 3a""",
+    "another_in_its_queue": f"""open udp app {PORT}; send 1a; close; hold;
+        open udp stranger {PORT}; tell 2s {PORT}; get 2s; close; open udp app {PORT}; tell 3a {PORT}; release;
+        get 3a; send 4a""",
     "and_sends": f"""open udp app {PORT}; send 1a; tell 2a {PORT}; get 2a; close; hold;
         open udp stranger {PORT}; tell 3s {PORT}; get 3s; send 4s; close; open udp app {PORT}; release;
         send 5a; tell 6a {PORT}; get 6a""",
@@ -114,7 +117,7 @@ CERTAIN = {
     "first_datagram": {b"2a"}, "on_a_flow_of_the_apps": {b"1a", b"2a"},
     "on_a_flow_of_the_apps_again": {b"1a", b"2a", b"4a", b"5a"}, "all_while_held": {b"4a", b"5a"},
     "instead_of_an_answer": {b"1a", b"3a"}, "instead_of_an_answer_while_held": {b"1a", b"3a"},
-    "and_sends": {b"1a", b"2a", b"5a", b"6a"},
+    "another_in_its_queue": {b"1a", b"3a", b"4a"}, "and_sends": {b"1a", b"2a", b"5a", b"6a"},
 }
 
 
