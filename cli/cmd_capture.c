@@ -19,6 +19,7 @@ struct command {
 	struct apptap_error job_err; /* code 0: it could be started */
 	int signal_fd; /* owned */
 	int signals; /* so many came */
+	bool is_remote;
 };
 
 int apptap_cmd_exit_code(enum apptap_failure failure)
@@ -144,7 +145,8 @@ static bool pass_signal(struct command *c, const struct signalfd_siginfo *info)
 	return true;
 }
 
-/* Ctrl-C and kin: the first asks for the end, the second does not wait for a slow reader. */
+/* Ctrl-C and kin: the first asks for the end, the second waits neither for a slow reader nor for
+ * another machine. */
 static void take_signal(void *arg)
 {
 	struct command *c = arg;
@@ -155,7 +157,7 @@ static void take_signal(void *arg)
 			continue;
 		c->signals++;
 		apptap_run_stop(&c->run);
-		if (c->signals > 1 && c->run.output.is_pipe)
+		if (c->signals > 1 && (c->run.output.is_pipe || c->is_remote))
 			apptap_run_abandon(&c->run);
 	}
 }
@@ -203,6 +205,7 @@ static int capture(struct command *c, struct apptap_options *o, struct apptap_er
 		.wake = take_signal,
 	};
 	r = apptap_where_open(&executor, o, err);
+	c->is_remote = r >= 0 && executor->is_remote;
 	if (r >= 0)
 		r = apptap_run_go(&c->run, executor, &o->start, err);
 	else

@@ -22,7 +22,6 @@ _Static_assert(APPTAP_SCOPE_CGROUPS_MAX <= APPTAP_WIRE_CGROUPS_MAX &&
 		       APPTAP_SCOPE_PROCESSES_MAX <= APPTAP_WIRE_PROCESSES_MAX,
 	       "a scope fits into READY");
 
-#define CONNECTIONS_MAX 16384u /* listed; beyond it they are only counted */
 #define STATUS_MS 250u
 #define STREAM_BATCH_BYTES (4u << 20)
 #define RESCAN_STATUSES 4 /* once a second */
@@ -283,7 +282,7 @@ static int set_up(struct apptap_capture *c, int file_fd, enum apptap_failure *fa
 		*failure = APPTAP_FAILURE_USAGE;
 		return r;
 	}
-	if (apptap_conn_table_new(&c->conns, CONNECTIONS_MAX) < 0)
+	if (apptap_conn_table_new(&c->conns, APPTAP_WIRE_CONNECTIONS_MAX) < 0)
 		return apptap_error_set(err, ENOMEM, "allocating the connection table");
 	r = apptap_agent_target_find(&c->target, &c->cmd, c->host_pid, warn, c, err);
 	if (r >= 0)

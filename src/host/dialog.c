@@ -18,6 +18,8 @@
 #define SILENCE_AGENT 3u /* times as long until the agent ends */
 #define BEATS 10u /* of ours, in that time */
 #define TICK_MS 500
+#define LOG_BYTES ((size_t)16 << 10) /* of its stderr at once: who chatters is not all we hear */
+#define LAST_LOG_BYTES ((size_t)1 << 20)
 
 enum state { GREETING, IDLE, ASKED, RUNNING, OVER };
 
@@ -44,6 +46,8 @@ struct apptap_dialog {
 	uint64_t asked_ns; /* CLOCK_REALTIME, when the agent was asked for its own */
 	struct apptap_clock_difference clock;
 	uint64_t received; /* bytes of DATA */
+	uint32_t conns; /* in the final list, so far */
+	uint32_t apps;
 	char line[512]; /* of the agent's stderr, so far */
 	size_t line_len;
 	char said[512]; /* its last whole line */
@@ -67,12 +71,13 @@ static void end_line(struct apptap_dialog *s)
 	s->line_len = 0;
 }
 
-static void read_log(struct apptap_dialog *s)
+static void read_log(struct apptap_dialog *s, size_t max)
 {
 	char buf[1024];
-	ssize_t n;
+	ssize_t n = 1;
 
-	while ((n = read(s->child.err_fd, buf, sizeof(buf))) > 0)
+	for (size_t done = 0; done < max && (n = read(s->child.err_fd, buf, sizeof(buf))) > 0;
+	     done += (size_t)n)
 		for (ssize_t i = 0; i < n; i++) {
 			if (buf[i] != '\n' && buf[i] != '\r' && s->line_len < sizeof(s->line) - 1)
 				s->line[s->line_len++] = buf[i];
@@ -175,6 +180,12 @@ static int take_event(struct apptap_dialog *s, struct apptap_view body, struct a
 
 	if (r < 0)
 		return r;
+	if (s->event->type == APPTAP_WIRE_EVENT_APPS) {
+		s->apps += MAX(s->event->apps.app_count, 1u);
+		if (s->apps > APPTAP_WIRE_APPS_ALL_MAX)
+			return apptap_error_say(err, EPROTO, "the agent lists more apps than %u",
+						APPTAP_WIRE_APPS_ALL_MAX);
+	}
 	if (s->h.event)
 		s->h.event(s->h.arg, s->event);
 	switch (s->event->type) {
@@ -230,6 +241,10 @@ static int take_connections(struct apptap_dialog *s, const struct apptap_frame *
 	struct apptap_conn_record record;
 
 	while (apptap_conn_record_take(&v, &record)) {
+		if (!frame->flags && s->conns++ == APPTAP_WIRE_CONNECTIONS_MAX)
+			return apptap_error_say(err, EPROTO,
+						"the agent lists more connections than %u",
+						APPTAP_WIRE_CONNECTIONS_MAX);
 		if (!frame->flags && s->h.connection)
 			s->h.connection(s->h.arg, &record);
 		else if (frame->flags && s->h.news)
@@ -284,7 +299,7 @@ static int agent_gone(struct apptap_dialog *s, struct apptap_error *err)
 
 	wait_child(s);
 	if (s->child.err_fd >= 0)
-		read_log(s);
+		read_log(s, LAST_LOG_BYTES);
 	if (s->state == GREETING) {
 		r = s->executor->ops->explain(s->executor, s->status, s->said, err);
 	} else {
@@ -367,7 +382,7 @@ static int pump(struct apptap_dialog *s, struct apptap_error *err)
 	if (p[2].revents)
 		s->h.wake(s->h.arg);
 	if (p[1].revents)
-		read_log(s);
+		read_log(s, LOG_BYTES);
 	if (p[0].revents) {
 		s->silent_ns = 0;
 		return read_frames(s, err);
@@ -379,6 +394,15 @@ static int pump(struct apptap_dialog *s, struct apptap_error *err)
 	return 0;
 }
 
+static int give_up(struct apptap_dialog *s, struct apptap_error *err)
+{
+	if (s->output)
+		apptap_output_cut(s->output);
+	return fail(
+		s, APPTAP_FAILURE_OTHER,
+		apptap_error_say(err, EINTR, "given up before the end of the stream was written"));
+}
+
 /* Pumps as long as the session is in @state. */
 static int pump_while(struct apptap_dialog *s, enum state state, struct apptap_error *err)
 {
@@ -386,10 +410,7 @@ static int pump_while(struct apptap_dialog *s, enum state state, struct apptap_e
 
 	while (r >= 0 && s->state == state) {
 		if (s->abandoned)
-			return fail(s, APPTAP_FAILURE_OTHER,
-				    apptap_error_say(err, EINTR,
-						     "given up before the end of the stream was "
-						     "written"));
+			return give_up(s, err);
 		r = pump(s, err);
 	}
 	return r;

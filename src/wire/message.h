@@ -10,6 +10,8 @@
 #define APPTAP_WIRE_TIERS_MAX 8u
 #define APPTAP_WIRE_NAME_BYTES 256u
 #define APPTAP_WIRE_APPS_MAX 64u /* of one event; there are as many events as it takes */
+#define APPTAP_WIRE_APPS_ALL_MAX 65536u /* of all of them */
+#define APPTAP_WIRE_CONNECTIONS_MAX 16384u /* listed; beyond it they are only counted */
 #define APPTAP_WIRE_PATH_BYTES 512u
 #define APPTAP_WIRE_CGROUPS_MAX 16u
 #define APPTAP_WIRE_PROCESSES_MAX 64u
