@@ -120,7 +120,7 @@ static void take_look(struct remote *x, char *out, const char *dir, struct appta
 			x->is_android = true;
 		value = value_of(line, "file");
 		slash = value ? strrchr(value, '/') : NULL;
-		if (slash && *found >= 0 && strcmp(slash + 1, file->name) == 0 &&
+		if (slash && *found == 0 && strcmp(slash + 1, file->name) == 0 &&
 		    strlen(value) < sizeof(x->agent))
 			memcpy(x->agent, value, strlen(value) + 1);
 	}
