@@ -13,8 +13,9 @@
 /*
  * How it works. Isolated UIDs say nothing of the app. The activity manager knows for whom it
  * started each process, WebView renderers and app zygotes' children too, and is asked when one is
- * met that is not known yet. Where it does not answer, the process's name decides. A UID goes out
- * of the scope when its process has ended: Android gives it to another app later.
+ * met that is not known yet. What it says of a UID holds for whatever else runs as that: a process
+ * may fork, and call its child as it likes. Where it does not answer, the process's name decides. A
+ * UID goes out of the scope when its process has ended: Android gives it to another app later.
  */
 #define KNOWN_MAX 256
 #define FIRST_ISOLATED 99000
@@ -200,28 +201,25 @@ static int meet(const struct apptap_process *p, void *arg)
 	return 0;
 }
 
-/* What the activity manager says of those not judged yet. Return: whether it answered at all. */
-static bool ask_manager(struct apptap_isolated *w, bool told[KNOWN_MAX])
+/* What the activity manager says of the UIDs of those not judged yet. */
+static void ask_manager(struct apptap_isolated *w, bool told[KNOWN_MAX])
 {
 	static const char *const argv[] = { "/system/bin/dumpsys", "activity", "processes", NULL };
 	struct apptap_isolated_owner found;
 	struct apptap_ran ran = { 0 };
 	struct apptap_view v;
-	bool answered = false;
 
 	if (apptap_launch_run(argv, ASK_MS, &ran, NULL) >= 0) {
 		v = (struct apptap_view){ (const uint8_t *)ran.out, ran.out_len };
-		while (apptap_isolated_parse(&v, &found)) {
-			answered = true;
+		while (apptap_isolated_parse(&v, &found))
 			for (size_t i = w->asked; i < w->known_count; i++)
-				if (w->known[i].pid == found.pid && w->known[i].uid == found.uid) {
+				if (w->known[i].uid == found.uid &&
+				    (!told[i] || w->known[i].pid == found.pid)) {
 					told[i] = true;
 					w->known[i].ours = is_apps(w, found.owner);
 				}
-		}
 	}
 	apptap_ran_free(&ran);
-	return answered;
 }
 
 static bool admit(struct apptap_isolated *w, struct known *k)
