@@ -80,8 +80,10 @@ bool apptap_spool_remove(int folder_fd, const char *name)
 {
 	auto_close int fd =
 		openat(folder_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
 
-	if (fd < 0 || is_served(fd))
+	/* Another user's may have a FIFO in it, whose opening never ends. */
+	if (fd < 0 || fstat(fd, &st) < 0 || st.st_uid != geteuid() || is_served(fd))
 		return false;
 	remove_files(fd, true);
 	return unlinkat(folder_fd, name, AT_REMOVEDIR) == 0;
@@ -309,14 +311,15 @@ static int exchange(int fd, off_t offset, const char *hex)
 	return 0;
 }
 
-/* @path was made by who will fetch it, and stays theirs. */
+/* @path was made by who will fetch it, and stays theirs alone: adbd lets others read what it
+ * writes. */
 static int give(int fd, const char *path)
 {
 	auto_close int from = openat(fd, "capture", O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
 	auto_close int to = open(path, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
 	ssize_t n;
 
-	if (from < 0 || to < 0)
+	if (from < 0 || to < 0 || fchmod(to, 0600) < 0)
 		return complain("copying to", path);
 	do
 		n = sendfile(to, from, NULL, 16u << 20);

@@ -328,6 +328,7 @@ def test_a_spooled_capture_that_cannot_be_fetched_is_not_lost(phone, tmp_path):
     assert int(drive.line()) >= sent > 0 and drive.finish() == 1
     left = phone.leftovers()
     assert len(left) == 1 and "/.apptap-capture-" in left[0], left
+    assert phone.exec("stat", "-c", "%u %a", left[0]) == "2000 600"	# no app may read it
     assert "fetching the capture" in said and hint.endswith(left[0]), (said, hint)
     assert not os.path.exists(path)	# rather none than an empty one
     told = json.loads(phone.run("--cleanup", "--json").stdout)
@@ -345,3 +346,19 @@ def test_a_spool_whose_host_is_dead_removes_itself(phone, tmp_path):
     drive.kill()
     assert phone.leftovers()
     assert in_time(until(lambda: not phone.leftovers()), 20), phone.leftovers()
+
+
+def test_what_an_app_puts_in_the_way_does_not_hang_cleanup(phone):
+    """/tmp is everybody's, on Linux; opening a FIFO never ends."""
+    for path in ("/tmp/.apptap-x", "/tmp/.apptap-capture-y", "/tmp/.apptap-spool-z"):
+        phone.exec("mkdir", path)
+        phone.exec("mkfifo", f"{path}/out", f"{path}/capture")
+        phone.exec("chown", "-R", f"{OTHER}:{OTHER}", path)
+    phone.exec("mkfifo", "/tmp/.apptap-fifo")
+    phone.exec("ln", "-s", "/data/system/packages.list", "/tmp/.apptap-link")
+    try:
+        got = phone.run("--cleanup", "--json", timeout=20)
+    finally:
+        phone.exec("sh", "-c", "rm -rf /tmp/.apptap-*")
+    assert got.returncode == 0 and json.loads(got.stdout)["files_removed"] == 2, (got.stdout, got.stderr)
+    assert PACKAGE in phone.exec("cat", "/data/system/packages.list")
