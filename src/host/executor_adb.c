@@ -54,6 +54,10 @@ static int complain(const struct adb *a, const char *said, struct apptap_error *
 				 a->serial);
 		apptap_error_hint(err, "AppTap needs Android 8 or later, or run it on the device "
 				       "itself: su -c ./apptap");
+	} else if (strstr(said, "No space left")) {
+		apptap_error_say(err, ENOSPC, "the device %s has no space left: %s", a->serial,
+				 said);
+		apptap_error_hint(err, "free 2 MB in /data");
 	} else if (strstr(said, "not found")) {
 		apptap_error_say(err, ENODEV, "no device '%s' is attached", a->serial);
 		apptap_error_hint(err, "'adb devices -l' lists what is");
@@ -87,6 +91,18 @@ static int adb_run(void *arg, const char *const *argv, int timeout_ms, struct ap
 	return adb_shell(arg, line, timeout_ms, out, err);
 }
 
+/* adb writes why it could not copy on stdout, before how fast it was. */
+static void find_reason(struct apptap_ran *ran)
+{
+	static const char before[] = "adb: error: ";
+	const char *line = ran->out ? strstr(ran->out, before) : NULL;
+
+	if (ran->said[0] || !line)
+		return;
+	line += strlen(before);
+	snprintf(ran->said, sizeof(ran->said), "%.*s", (int)strcspn(line, "\r\n"), line);
+}
+
 static int adb_copy(const struct adb *a, const char *verb, const char *from, const char *to,
 		    struct apptap_error *err)
 {
@@ -94,6 +110,7 @@ static int adb_copy(const struct adb *a, const char *verb, const char *from, con
 	struct apptap_ran ran = { 0 };
 	int r = apptap_launch_run(argv, COPY_MS, &ran, err);
 
+	find_reason(&ran);
 	apptap_ran_clean(&ran);
 	if (r >= 0 && ran.status != 0)
 		r = complain(a, ran.said, err);
