@@ -381,9 +381,26 @@ static void fill_counters(const struct apptap_capture *c, struct apptap_wire_cou
 	};
 }
 
-static void watch_app(struct apptap_capture *c)
+static void rescope(struct apptap_capture *c)
 {
 	struct apptap_error err = { 0 };
+
+	if (c->tier->ops->rescope && c->tier->ops->rescope(c->tier, &err) < 0)
+		warn(c, err.msg);
+}
+
+static void watch_package(struct apptap_capture *c)
+{
+	if (!c->target.installed || !apptap_installed_rescan(c->target.installed))
+		return;
+	if (c->target.isolated)
+		apptap_isolated_rebase(c->target.isolated);
+	rescope(c);
+	report_scope(c, APPTAP_WIRE_EVENT_SCOPE);
+}
+
+static void watch_app(struct apptap_capture *c)
+{
 	bool rescoped;
 	pid_t pids[16];
 	char text[160];
@@ -395,8 +412,8 @@ static void watch_app(struct apptap_capture *c)
 		report_scope(c, APPTAP_WIRE_EVENT_SCOPE);
 		rescoped = true;
 	}
-	if (rescoped && c->tier->ops->rescope && c->tier->ops->rescope(c->tier, &err) < 0)
-		warn(c, err.msg);
+	if (rescoped)
+		rescope(c);
 	if (!apptap_scope_watch_event(c->target.watch))
 		return;
 	snprintf(text, sizeof(text),
@@ -451,6 +468,7 @@ bool apptap_capture_step(struct apptap_capture *c, const struct pollfd p[APPTAP_
 	if (now >= c->status_ns) {
 		struct apptap_wire_event ev = { .type = APPTAP_WIRE_EVENT_STATUS };
 
+		watch_package(c);
 		if (++c->statuses % RESCAN_STATUSES == 0) {
 			watch_app(c);
 			apptap_conn_table_tick(c->conns, (uint32_t)(now / APPTAP_NSEC_PER_SEC));

@@ -156,6 +156,8 @@ int apptap_agent_target_find(struct apptap_agent_target *t, const struct apptap_
 	if (r == 0)
 		r = apptap_scope_watch_new(&t->watch, &target, t->pid, &t->scope, warn, warn_arg,
 					   err);
+	if (r == 0)
+		r = apptap_installed_new(&t->installed, &target, &t->scope, warn, warn_arg, err);
 	if (r < 0 || !apptap_android_here() || target.whole_device || t->scope.cgroup_count ||
 	    target.breadth == APPTAP_BREADTH_APP)
 		return r;
@@ -170,7 +172,9 @@ void apptap_agent_target_close(struct apptap_agent_target *t)
 	apptap_scope_watch_free(t->watch);
 	apptap_command_group_free(t->group);
 	apptap_isolated_free(t->isolated);
+	apptap_installed_free(t->installed);
 	t->watch = NULL;
 	t->group = NULL;
 	t->isolated = NULL;
+	t->installed = NULL;
 }

@@ -3,6 +3,7 @@
 #define APPTAP_AGENT_TARGET_H
 
 #include "agent/command.h"
+#include "scope/installed.h"
 #include "scope/isolated.h"
 #include "scope/scope_watch.h"
 #include "wire/message.h"
@@ -12,6 +13,7 @@ struct apptap_agent_target {
 	struct apptap_scope scope;
 	struct apptap_scope_watch *watch; /* owned */
 	struct apptap_isolated *isolated; /* owned; NULL but on Android */
+	struct apptap_installed *installed; /* owned; NULL: not a package */
 	struct apptap_command_group *group; /* owned; NULL: there is no command */
 	pid_t pid; /* of a target named so; else 0 */
 	char netns[APPTAP_WIRE_PATH_BYTES]; /* the one that was entered; "": we are where we were */

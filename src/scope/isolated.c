@@ -154,10 +154,25 @@ int apptap_isolated_new(struct apptap_isolated **out, struct apptap_scope *scope
 	if (!w)
 		return apptap_error_set(err, ENOMEM, "watching for isolated processes");
 	w->scope = scope;
-	for (size_t i = 0; i < scope->uid_count; i++)
-		w->apps[w->app_count++] = scope->uids[i].uid;
+	apptap_isolated_rebase(w);
 	*out = w;
 	return 0;
+}
+
+static bool is_known(const struct apptap_isolated *w, uid_t uid)
+{
+	for (size_t i = 0; i < w->known_count; i++)
+		if (w->known[i].uid == uid)
+			return true;
+	return false;
+}
+
+void apptap_isolated_rebase(struct apptap_isolated *w)
+{
+	w->app_count = 0;
+	for (size_t i = 0; i < w->scope->uid_count; i++)
+		if (!is_known(w, w->scope->uids[i].uid))
+			w->apps[w->app_count++] = w->scope->uids[i].uid;
 }
 
 static bool is_apps(const struct apptap_isolated *w, uid_t uid)

@@ -32,6 +32,9 @@ struct apptap_isolated;
 int apptap_isolated_new(struct apptap_isolated **out, struct apptap_scope *scope,
 			const char *package, struct apptap_error *err);
 
+/* The apps have other UIDs: those in the scope that are no isolated process's. */
+void apptap_isolated_rebase(struct apptap_isolated *w);
+
 /* To be called every second or so. true: the scope has changed. */
 bool apptap_isolated_rescan(struct apptap_isolated *w);
 

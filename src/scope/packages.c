@@ -9,7 +9,6 @@
 #include "base/launch.h"
 #include "scope/android_id.h"
 
-#define LIST "/data/system/packages.list"
 #define LIST_MAX_BYTES (4u << 20)
 #define ASK_MS 8000 /* a phone that is busy takes its time */
 #define PACKAGES_MAX 65536
@@ -147,7 +146,7 @@ const struct apptap_package *apptap_packages_find(const struct apptap_packages *
 
 static int read_list(struct apptap_packages *out)
 {
-	auto_close int fd = open(LIST, O_RDONLY | O_CLOEXEC);
+	auto_close int fd = open(APPTAP_PACKAGES_LIST, O_RDONLY | O_CLOEXEC);
 	auto_free uint8_t *bytes = NULL;
 	struct stat st;
 	ssize_t n;

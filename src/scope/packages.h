@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/view.h"
 
+#define APPTAP_PACKAGES_LIST "/data/system/packages.list"
 #define APPTAP_PACKAGE_NAME 224 /* Android allows 223 characters */
 
 struct apptap_package {

@@ -2,6 +2,7 @@
 when the link is lost, however that happens and whatever su the phone has."""
 import json
 import os
+import re
 import signal
 import subprocess
 
@@ -362,3 +363,44 @@ def test_what_an_app_puts_in_the_way_does_not_hang_cleanup(phone):
         phone.exec("sh", "-c", "rm -rf /tmp/.apptap-*")
     assert got.returncode == 0 and json.loads(got.stdout)["files_removed"] == 2, (got.stdout, got.stderr)
     assert PACKAGE in phone.exec("cat", "/data/system/packages.list")
+
+
+def test_a_phone_without_space_is_called_so(phone, tmp_path):
+    phone.exec("mount", "-t", "tmpfs", "-o", "size=64k,mode=771,uid=2000,gid=2000", "x", "/data/local/tmp")
+    try:
+        got = phone.run(PACKAGE, "-o", str(tmp_path / "x.pcap"))
+        left = phone.leftovers()
+    finally:
+        phone.exec("umount", "/data/local/tmp")
+    assert got.returncode == 1 and "has no space left" in got.stderr and "try: free" in got.stderr, got.stderr
+    assert not left and not (tmp_path / "x.pcap").exists()
+
+
+@pytest.mark.parametrize("by", ["bpf", "nflog", "sockdiag"])
+def test_a_package_that_is_installed_anew_is_followed(phone, tmp_path, by):
+    """Removed, it stays as it was; installed again, it has another UID, and its old one is another's."""
+    path, files = str(tmp_path / "app.pcapng"), ("/system/etc/packages", "/data/system/packages.list")
+    packages = [phone.exec("cat", f) + "\n" for f in files]
+
+    def install(line):
+        for f, text in zip(files, packages):
+            phone.write(f, "".join(re.sub(f"^{PACKAGE} {APP}", line, x) for x in text.splitlines(True)))
+
+    capture = phone.capture(PACKAGE, "--no-dns", "--json", "--tier", by, output=path).wait_ready()
+    try:
+        install("gone 10999")
+        assert until(lambda: any("not installed any more" in t for t in capture.talk)) is not None, capture.talk
+        install(f"{PACKAGE} 10200")
+        assert until(lambda: any("UID 10200" in t for t in capture.talk)) is not None, capture.talk
+        anew, old = phone.sender(10200, "anew"), phone.sender(APP, "old")
+        size = os.path.getsize(path)
+        assert until(lambda: os.path.getsize(path) > size + 20000) is not None
+        for p in (anew, old):
+            p.say("end")
+        sent = int(anew.line())
+        assert int(old.line()) and capture.stop() == 0, capture.talk
+    finally:
+        install(f"{PACKAGE} {APP}")
+    texts = payloads(path)
+    assert numbers(texts, b"anew") == list(range(1, sent + 1)) and not numbers(texts, b"old")
+    assert {10200, 20200} <= {u["uid"] for u in capture.json()["uids"]}
