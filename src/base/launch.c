@@ -11,6 +11,7 @@
 
 #define OUT_MAX_BYTES (8u << 20) /* what a command may write before it is cut off */
 #define STREAM_PIPE_BYTES (1 << 20)
+#define END_MS 200 /* from SIGTERM to SIGKILL */
 #define LOOK_MS 50 /* a process that has ended may have left its pipes to another */
 
 /* The terminal's Ctrl-C is for us alone: the end has an order. */
@@ -23,7 +24,7 @@ static void shield(posix_spawnattr_t *attr, enum apptap_terminal terminal)
 	sigfillset(&all);
 	if (terminal == APPTAP_TERMINAL_OFF) {
 		flags |= POSIX_SPAWN_SETPGROUP; /* a group of its own, in the background */
-	} else {
+	} else if (terminal == APPTAP_TERMINAL_SHARED) {
 		sigaddset(&masked, SIGINT);
 		sigaddset(&masked, SIGQUIT);
 	}
@@ -65,15 +66,19 @@ static int make_pipe(int *read_end, int *write_end, struct apptap_error *err)
 	return 0;
 }
 
+static enum apptap_terminal terminal_for(const char *name)
+{
+	bool asks = strcmp(name, "ssh") == 0 || strcmp(name, "scp") == 0;
+
+	return asks ? APPTAP_TERMINAL_SHARED : APPTAP_TERMINAL_OFF;
+}
+
 /* posix_spawn's argv is not const, though nobody writes to it. */
-static int launch_named(pid_t *pid, const char *const *argv, int in_fd, int out_fd, int err_fd,
-			struct apptap_error *err)
+static int launch_named(pid_t *pid, const char *const *argv, enum apptap_terminal terminal,
+			int in_fd, int out_fd, int err_fd, struct apptap_error *err)
 {
 	char *const *words = (char *const *)(uintptr_t)argv;
-	bool asks = strcmp(argv[0], "ssh") == 0 || strcmp(argv[0], "scp") == 0;
-	int r = apptap_launch(pid, argv[0], words,
-			      asks ? APPTAP_TERMINAL_SHARED : APPTAP_TERMINAL_OFF, in_fd, out_fd,
-			      err_fd);
+	int r = apptap_launch(pid, argv[0], words, terminal, in_fd, out_fd, err_fd);
 
 	if (r == -ENOENT) {
 		apptap_error_say(err, ENOENT, "the program '%s' is not installed", argv[0]);
@@ -159,12 +164,6 @@ static void last_line(char *text, char *out, size_t size)
 			snprintf(out, size, "%s", line);
 }
 
-int apptap_launch_run(const char *const *argv, int timeout_ms, struct apptap_ran *out,
-		      struct apptap_error *err)
-{
-	return apptap_launch_files(argv, NULL, NULL, timeout_ms, out, err);
-}
-
 /* Where its output goes: the file, or a pipe whose other end is @read_end. */
 static int make_output(const char *path, int *read_end, int *write_end, struct apptap_error *err)
 {
@@ -172,6 +171,20 @@ static int make_output(const char *path, int *read_end, int *write_end, struct a
 		return make_pipe(read_end, write_end, err);
 	*write_end = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	return *write_end < 0 ? apptap_error_set(err, errno, "writing '%s'", path) : 0;
+}
+
+/* First a signal that lets it put the terminal right, where it has asked for a password. */
+static void end_child(pid_t pid)
+{
+	kill(pid, SIGTERM);
+	for (int i = 0; i < END_MS; i++) {
+		if (waitpid(pid, NULL, WNOHANG) == pid)
+			return;
+		poll(NULL, 0, 1);
+	}
+	kill(pid, SIGKILL);
+	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 }
 
 /* Hears @pid to its end, or ends it when its time is over. Return: as apptap_launch_run(). */
@@ -186,9 +199,7 @@ static int hear_to_end(const char *name, pid_t pid, struct heard heard[2], int t
 	last_line(heard[1].text, out->said, sizeof(out->said));
 	free(heard[1].text);
 	if (r == -ETIMEDOUT) {
-		kill(pid, SIGKILL);
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
+		end_child(pid);
 		return apptap_error_say(err, ETIMEDOUT, "'%s' did not answer within %d s", name,
 					(timeout_ms + 999) / 1000);
 	}
@@ -198,8 +209,9 @@ static int hear_to_end(const char *name, pid_t pid, struct heard heard[2], int t
 	return 0;
 }
 
-int apptap_launch_files(const char *const *argv, const char *in_path, const char *out_path,
-			int timeout_ms, struct apptap_ran *out, struct apptap_error *err)
+static int run(const char *const *argv, enum apptap_terminal terminal, const char *in_path,
+	       const char *out_path, int timeout_ms, struct apptap_ran *out,
+	       struct apptap_error *err)
 {
 	auto_close int in = open(in_path ? in_path : "/dev/null", O_RDONLY | O_CLOEXEC);
 	auto_close int out_read = -1, out_write = -1, err_read = -1, err_write = -1;
@@ -214,7 +226,7 @@ int apptap_launch_files(const char *const *argv, const char *in_path, const char
 	if (r >= 0)
 		r = make_pipe(&err_read, &err_write, err);
 	if (r >= 0)
-		r = launch_named(&pid, argv, in, out_write, err_write, err);
+		r = launch_named(&pid, argv, terminal, in, out_write, err_write, err);
 	if (r < 0)
 		return r;
 	close(apptap_steal_fd(&out_write));
@@ -225,6 +237,24 @@ int apptap_launch_files(const char *const *argv, const char *in_path, const char
 		fcntl(out_read, F_SETFL, O_NONBLOCK);
 	fcntl(err_read, F_SETFL, O_NONBLOCK);
 	return hear_to_end(argv[0], pid, heard, timeout_ms, out, err);
+}
+
+int apptap_launch_run(const char *const *argv, int timeout_ms, struct apptap_ran *out,
+		      struct apptap_error *err)
+{
+	return run(argv, terminal_for(argv[0]), NULL, NULL, timeout_ms, out, err);
+}
+
+int apptap_launch_asking(const char *const *argv, int timeout_ms, struct apptap_ran *out,
+			 struct apptap_error *err)
+{
+	return run(argv, APPTAP_TERMINAL_ASKING, NULL, NULL, timeout_ms, out, err);
+}
+
+int apptap_launch_files(const char *const *argv, const char *in_path, const char *out_path,
+			int timeout_ms, struct apptap_ran *out, struct apptap_error *err)
+{
+	return run(argv, terminal_for(argv[0]), in_path, out_path, timeout_ms, out, err);
 }
 
 int apptap_launch_stream(const char *const *argv, struct apptap_child *out,
@@ -243,7 +273,7 @@ int apptap_launch_stream(const char *const *argv, struct apptap_child *out,
 		return r;
 	fcntl(out_read, F_SETPIPE_SZ, STREAM_PIPE_BYTES); /* best effort: fewer switches */
 	fcntl(err_read, F_SETFL, O_NONBLOCK);
-	r = launch_named(&pid, argv, in_read, out_write, err_write, err);
+	r = launch_named(&pid, argv, terminal_for(argv[0]), in_read, out_write, err_write, err);
 	if (r < 0)
 		return r;
 	*out = (struct apptap_child){

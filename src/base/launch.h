@@ -28,13 +28,14 @@ struct apptap_ran {
 
 void apptap_ran_free(struct apptap_ran *ran);
 
-/* Whether a program may ask the user something on the terminal that we are on. */
-enum apptap_terminal { APPTAP_TERMINAL_OFF, APPTAP_TERMINAL_SHARED };
+/* Whether a program may ask the user something on the terminal that we are on; ASKING: and Ctrl-C,
+ * by which he declines to answer, is for it. */
+enum apptap_terminal { APPTAP_TERMINAL_OFF, APPTAP_TERMINAL_SHARED, APPTAP_TERMINAL_ASKING };
 
 /*
  * Starts @file, searched in PATH when it has no slash, with these descriptors as its standard ones
- * and default signals; Ctrl-C on the terminal does not reach it. Return: 0, -errno (-ENOENT: not
- * installed); fills no error.
+ * and default signals; Ctrl-C on the terminal does not reach it, unless it is ASKING. Return: 0,
+ * -errno (-ENOENT: not installed); fills no error.
  */
 int apptap_launch(pid_t *pid, const char *file, char *const *argv, enum apptap_terminal terminal,
 		  int in_fd, int out_fd, int err_fd);
@@ -43,7 +44,11 @@ int apptap_launch(pid_t *pid, const char *file, char *const *argv, enum apptap_t
 int apptap_launch_run(const char *const *argv, int timeout_ms, struct apptap_ran *out,
 		      struct apptap_error *err);
 
-/* The same with a file as its input, or its output; NULL: as above. */
+/* The same of a program that may ask the user first of all who he is. */
+int apptap_launch_asking(const char *const *argv, int timeout_ms, struct apptap_ran *out,
+			 struct apptap_error *err);
+
+/* As apptap_launch_run() with a file as its input, or its output; NULL: as above. */
 int apptap_launch_files(const char *const *argv, const char *in_path, const char *out_path,
 			int timeout_ms, struct apptap_ran *out, struct apptap_error *err);
 

@@ -50,10 +50,15 @@ static int ssh_shell(void *arg, const char *line, int timeout_ms, struct apptap_
 		"ssh", "-T",	   "-o", "ControlMaster=auto", "-o", "ControlPersist=10",
 		"-o",  s->control, "--", s->destination,       line, NULL
 	};
-	int r = apptap_launch_run(argv, MAX(timeout_ms, SSH_MS), out, err);
+	/* The first of them may ask for a password; what comes later leaves half of its work. */
+	bool first = s->how == APPTAP_ELEVATION_UNKNOWN;
+	int r = first ? apptap_launch_asking(argv, MAX(timeout_ms, SSH_MS), out, err)
+		      : apptap_launch_run(argv, MAX(timeout_ms, SSH_MS), out, err);
 
 	apptap_ran_clean(out);
-	if (r >= 0 && out->status == 255)
+	if (r >= 0 && out->status < 0)
+		r = complain(s, "it was ended by a signal", err);
+	else if (r >= 0 && out->status == 255)
 		r = complain(s, out->said, err);
 	return r;
 }

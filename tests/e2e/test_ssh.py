@@ -1,7 +1,9 @@
 """An app on a Linux machine over ssh: a real sshd on loopback, in a namespace, and the installed
 client; as root, as a user with sudo, and as one who may not."""
 import os
+import pty
 import pwd
+import select
 import shutil
 import signal
 import subprocess
@@ -221,6 +223,31 @@ def test_what_a_killed_host_left_in_tmp_goes_with_the_next(server, sender, tmp_p
     until(lambda: not os.listdir(f"/tmp/{min(left)}"), 12)	# its master goes 10 s after the last use
     assert server.run("--probe", "--ssh", "root@box").returncode == 0
     assert not folders() & left
+
+
+def test_ctrl_c_where_ssh_asks_ends_it(server, tmp_path):
+    """On a terminal of its own: whether the server's key is known is asked there."""
+    config = tmp_path / "config"
+    with open(server.file("config"), encoding="ascii") as f:
+        config.write_text(f.read().replace("BatchMode yes", "").replace("Checking no", "Checking ask"))
+    os.mkdir(tmp_path / "bin")
+    (tmp_path / "bin/ssh").write_text(f"#!/bin/sh\nexec {shutil.which('ssh')} -F {config} \"$@\"\n")
+    os.chmod(tmp_path / "bin/ssh", 0o755)
+    env = {**server.env, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    pid, terminal = pty.fork()
+    if not pid:
+        os.execve(lab.APPTAP, [lab.APPTAP, "--uid", str(UID), "--ssh", "root@box", "-o",
+                               str(tmp_path / "x.pcap")], env)
+    said = b""
+    while b"(yes/no" not in said:
+        assert select.select([terminal], [], [], lab.WAIT)[0], said
+        said += os.read(terminal, 4096)
+    os.write(terminal, b"\x03")
+    took = until(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid, 15)
+    said += os.read(terminal, 4096)
+    os.close(terminal)
+    assert took is not None and b"it was ended by a signal" in said, said
+    assert not (tmp_path / "x.pcap").exists()
 
 
 def test_who_may_not_is_told_what_to_do(server, tmp_path):
