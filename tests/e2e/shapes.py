@@ -7,21 +7,17 @@ import struct
 
 import truth
 
-# Recall of a class through a tier where it is not the class's own, and why.
-RECALL = {
-    # Both: each datagram of the app's is asked about on the CPU that has just sent or delivered it.
-    ("nflog", "port_reuse"): 1.0,
-    ("nflog", "churn_udp"): 1.0,
-}
-EXACT = ("bpf",)	# tiers that decide in the kernel: nothing is allowed to be missing, no second try
+# Recall of a class through a tier where it is neither all nor the class's own; by iptables that
+# sets nflog's (test_exact_iptables.py).
+RECALL = {}
+ALL = ("bpf", "nflog")	# tiers of which nothing is allowed to be missing in any class
+EXACT = ("bpf",)	# and no second try is needed: they decide in the kernel alone
 WHOLES = ("nflog",)	# tiers that deliver whole datagrams
 HEADER = struct.Struct("<IHHiIII").pack(0xa1b23c4d, 2, 4, 0, 0, 0x40000, truth.LINK_ETHERNET)
 
 
 def recall(workload, tier):
-    if tier in EXACT:
-        return 1.0
-    return RECALL.get((tier, workload.name), workload.recall)
+    return RECALL.get((tier, workload.name), 1.0 if tier in ALL else workload.recall)
 
 
 class Datagram:

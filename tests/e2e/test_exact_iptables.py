@@ -17,6 +17,8 @@ ALWAYS = {("iptables", n) for n in ("tcp_short", "inbound_udp", "loopback", "por
 @second_try
 def test_exact(lab, monkeypatch, backend, name):
     choose(backend, monkeypatch)
+    for w in lab_module.WORKLOADS:
+        monkeypatch.setitem(shapes.RECALL, ("nflog", w.name), w.recall)
     # When the first port is taken, a program has to run before all is asked about: 99.6 to 100 %.
     monkeypatch.setitem(shapes.RECALL, ("nflog", "port_reuse"), 0.99)
     # INPUT knows no owners, so each reply is asked about: 99.87 to 100 %.
