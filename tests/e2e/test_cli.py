@@ -476,9 +476,11 @@ def test_stalled_reader_does_not_hold_us(net):
         r = Run(net, "--uid", UID, "--local", "-o", "-").ready()
         agents = [os.pidfd_open(p) for p in r.agents()]
         assert agents
-        end = time.monotonic() + WAIT
-        while pending(r.proc.stdout) < 30000 and time.monotonic() < end:
-            time.sleep(0.01)
+        end, held, lately = time.monotonic() + WAIT, 0, -1
+        while (held < 30000 or held != lately) and time.monotonic() < end:	# until no more goes in
+            lately = held
+            time.sleep(0.3)
+            held = pending(r.proc.stdout)
         r.proc.send_signal(signal.SIGINT)
         assert r.proc.poll() is None
         time.sleep(0.2)  # so that they are two, not one pending signal
