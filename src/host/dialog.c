@@ -8,9 +8,9 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "host/agent_log.h"
 #include "host/beat.h"
 #include "wire/frame.h"
-#include "wire/text.h"
 
 #define LINGER_MS 3000
 #define SILENCE_MS 20000u /* over a live link; a capture says something four times a second */
@@ -48,9 +48,7 @@ struct apptap_dialog {
 	uint64_t received; /* bytes of DATA */
 	uint32_t conns; /* in the final list, so far */
 	uint32_t apps;
-	char line[512]; /* of the agent's stderr, so far */
-	size_t line_len;
-	char said[512]; /* its last whole line */
+	struct apptap_agent_log log;
 };
 
 static int fail(struct apptap_dialog *s, enum apptap_failure failure, int r)
@@ -60,35 +58,12 @@ static int fail(struct apptap_dialog *s, enum apptap_failure failure, int r)
 	return r;
 }
 
-static void end_line(struct apptap_dialog *s)
-{
-	s->line[s->line_len] = '\0';
-	if (s->line_len) {
-		apptap_text_clean(s->said, sizeof(s->said), s->line);
-		if (s->h.log)
-			s->h.log(s->h.arg, s->said);
-	}
-	s->line_len = 0;
-}
-
 static void read_log(struct apptap_dialog *s, size_t max)
 {
-	char buf[1024];
-	ssize_t n = 1;
-
-	for (size_t done = 0; done < max && (n = read(s->child.err_fd, buf, sizeof(buf))) > 0;
-	     done += (size_t)n)
-		for (ssize_t i = 0; i < n; i++) {
-			if (buf[i] != '\n' && buf[i] != '\r' && s->line_len < sizeof(s->line) - 1)
-				s->line[s->line_len++] = buf[i];
-			else
-				end_line(s);
-		}
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
-		end_line(s);
-		close(s->child.err_fd);
-		s->child.err_fd = -1;
-	}
+	if (apptap_agent_log_read(&s->log, s->child.err_fd, max, s->h.log, s->h.arg))
+		return;
+	close(s->child.err_fd);
+	s->child.err_fd = -1;
 }
 
 static int reader_gone(struct apptap_dialog *s, struct apptap_error *err)
@@ -301,15 +276,15 @@ static int agent_gone(struct apptap_dialog *s, struct apptap_error *err)
 	if (s->child.err_fd >= 0)
 		read_log(s, LAST_LOG_BYTES);
 	if (s->state == GREETING) {
-		r = s->executor->ops->explain(s->executor, s->status, s->said, err);
+		r = s->executor->ops->explain(s->executor, s->status, s->log.said, err);
 	} else {
 		if (s->output)
 			apptap_output_cut(s->output);
 		r = s->executor->ops->explain_lost
-			    ? s->executor->ops->explain_lost(s->executor, s->said, err)
+			    ? s->executor->ops->explain_lost(s->executor, s->log.said, err)
 			    : apptap_error_say(err, ECONNRESET,
 					       "the agent ended before it was done%s%s",
-					       s->said[0] ? ": " : "", s->said);
+					       s->log.said[0] ? ": " : "", s->log.said);
 	}
 	return fail(s, APPTAP_FAILURE_OTHER, r);
 }

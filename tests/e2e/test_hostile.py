@@ -10,7 +10,7 @@ import time
 import pytest
 
 import lab
-from test_ssh import Server, why_not
+from test_ssh import server  # noqa: F401  a fixture
 from phone import until
 
 AGENT = r"""#!/usr/bin/python3
@@ -119,18 +119,8 @@ time.sleep(100)
 """
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-    s = Server(tmp_path_factory.mktemp("ssh"))
-    yield s
-    s.stop()
-
-
 @pytest.fixture
-def hostile(server, tmp_path):
+def hostile(server, tmp_path):  # noqa: F811
     """Makes what is pushed the agent whose lines are given; returns the server."""
     def make(lines):
         agent = tmp_path / "apptap-x86_64"
@@ -142,7 +132,7 @@ def hostile(server, tmp_path):
     server.env["APPTAP_AGENTS"] = os.environ.get("APPTAP_AGENTS", "")
 
 
-def capture(server, path, *options):
+def capture(server, path, *options):  # noqa: F811
     return server.capture("--uid", "5001", "--ssh", "root@box", *options, output=str(path))
 
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -316,4 +317,52 @@ bool lab_dumped(int nl, int proto, int family, uint32_t inode, struct lab_sock *
 			}
 		}
 	}
+}
+
+void lab_send_and_close(const char *to, uint16_t port, int sockets)
+{
+	union lab_addr a = lab_addr(to, port);
+	pid_t pid = fork();
+	int status;
+
+	if (pid == 0) {
+		if (setuid(LAB_APP) < 0)
+			_exit(1);
+		for (int i = 0; i < sockets; i++) {
+			int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+			if (sendto(fd, "x", 1, 0, &a.sa, sizeof(a)) != 1)
+				_exit(1);
+			close(fd);
+		}
+		_exit(0);
+	}
+	errno = 0;
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
+		tap_bail("the sender");
+}
+
+void lab_reader(pthread_t *thread, int cpu, void *(*run)(void *arg), void *arg)
+{
+	struct sched_param fifo = { .sched_priority = 1 };
+	pthread_attr_t attr;
+	cpu_set_t set;
+	int r;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	pthread_attr_init(&attr);
+	pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
+	pthread_attr_setschedpolicy(&attr, SCHED_FIFO);
+	pthread_attr_setschedparam(&attr, &fifo);
+	pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
+	r = pthread_create(thread, &attr, run, arg);
+	pthread_attr_destroy(&attr);
+	if (r == EPERM)
+		tap_skip_all("SCHED_FIFO is refused here");
+	if (r == EINVAL)
+		tap_skip_all("may not run on every CPU");
+	errno = r;
+	if (r != 0)
+		tap_bail("starting the reader of CPU %d", cpu);
 }

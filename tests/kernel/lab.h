@@ -3,6 +3,7 @@
 #define APPTAP_TESTS_KERNEL_LAB_H
 
 #include <arpa/inet.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -54,6 +55,11 @@ union lab_addr lab_sockname(int fd);
 uint32_t lab_inode(int fd);
 /* AF_PACKET, SOCK_DGRAM, all protocols, all interfaces; reads time out after two seconds. */
 int lab_tap(void);
+
+/* So many sockets of the app's, one behind the other, send a datagram each and close. */
+void lab_send_and_close(const char *to, uint16_t port, int sockets);
+/* A SCHED_FIFO thread bound to @cpu. Skips all where that is not allowed. */
+void lab_reader(pthread_t *thread, int cpu, void *(*run)(void *arg), void *arg);
 
 /* --- questions to SOCK_DIAG */
 

@@ -1,15 +1,12 @@
 /* nflog_preempt.c - a real-time reader of its CPU's NFLOG group asks before the sender can close */
 #include <arpa/inet.h>
-#include <errno.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_log.h>
 #include <linux/netlink.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lab.h"
@@ -128,54 +125,6 @@ static void *read_cpu(void *arg)
 	return NULL;
 }
 
-static void start_reader(struct reader *r, int cpu)
-{
-	struct sched_param fifo = { .sched_priority = 1 };
-	pthread_attr_t attr;
-	cpu_set_t set;
-	int code;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	pthread_attr_init(&attr);
-	pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
-	pthread_attr_setschedpolicy(&attr, SCHED_FIFO);
-	pthread_attr_setschedparam(&attr, &fifo);
-	pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
-	code = pthread_create(&r->thread, &attr, read_cpu, r);
-	pthread_attr_destroy(&attr);
-	if (code == EPERM)
-		tap_skip_all("SCHED_FIFO is refused here");
-	if (code == EINVAL)
-		tap_skip_all("may not run on every CPU");
-	errno = code;
-	if (code != 0)
-		tap_bail("starting the reader of CPU %d", cpu);
-}
-
-static void send_and_close(void)
-{
-	union lab_addr a = lab_addr("10.9.0.2", PORT);
-	pid_t pid = fork();
-	int status;
-
-	if (pid == 0) {
-		if (setuid(LAB_APP) < 0)
-			_exit(1);
-		for (int i = 0; i < SOCKETS; i++) {
-			int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-			if (sendto(fd, "x", 1, 0, &a.sa, sizeof(a)) != 1)
-				_exit(1);
-			close(fd);
-		}
-		_exit(0);
-	}
-	errno = 0;
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
-		tap_bail("the sender");
-}
-
 int main(void)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_CONF);
@@ -201,8 +150,8 @@ int main(void)
 		lab_run(rule);
 	}
 	for (int i = 0; i < cpus; i++)
-		start_reader(&readers[i], i);
-	send_and_close();
+		lab_reader(&readers[i].thread, i, read_cpu, &readers[i]);
+	lab_send_and_close("10.9.0.2", PORT, SOCKETS);
 	stop = true;
 	for (int i = 0; i < cpus; i++) {
 		pthread_join(readers[i].thread, NULL);

@@ -1,12 +1,9 @@
 /* tap_preempt.c - a real-time reader on each CPU asks for the owner before its sender can close */
-#include <errno.h>
 #include <linux/if_packet.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "lab.h"
@@ -96,53 +93,9 @@ static int start_readers(void)
 		readers[i].cpu = i;
 		readers[i].tap = open_fanout();
 	}
-	for (int i = 0; i < cpus; i++) {
-		struct sched_param fifo = { .sched_priority = 1 };
-		pthread_attr_t attr;
-		cpu_set_t set;
-		int r;
-
-		CPU_ZERO(&set);
-		CPU_SET(i, &set);
-		pthread_attr_init(&attr);
-		pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
-		pthread_attr_setschedpolicy(&attr, SCHED_FIFO);
-		pthread_attr_setschedparam(&attr, &fifo);
-		pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
-		r = pthread_create(&readers[i].thread, &attr, read_cpu, &readers[i]);
-		pthread_attr_destroy(&attr);
-		if (r == EPERM)
-			tap_skip_all("SCHED_FIFO is refused here");
-		if (r == EINVAL)
-			tap_skip_all("may not run on every CPU");
-		errno = r;
-		if (r != 0)
-			tap_bail("starting the reader of CPU %d", i);
-	}
+	for (int i = 0; i < cpus; i++)
+		lab_reader(&readers[i].thread, i, read_cpu, &readers[i]);
 	return (int)cpus;
-}
-
-static void send_and_close(const char *to)
-{
-	union lab_addr a = lab_addr(to, PORT);
-	pid_t pid = fork();
-	int status;
-
-	if (pid == 0) {
-		if (setuid(LAB_APP) < 0)
-			_exit(1);
-		for (int i = 0; i < SOCKETS; i++) {
-			int fd = socket(AF_INET, SOCK_DGRAM, 0);
-
-			if (sendto(fd, "x", 1, 0, &a.sa, sizeof(a)) != 1)
-				_exit(1);
-			close(fd);
-		}
-		_exit(0);
-	}
-	errno = 0;
-	if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0)
-		tap_bail("the sender");
 }
 
 static struct reader run(const char *to)
@@ -153,7 +106,7 @@ static struct reader run(const char *to)
 	memset(readers, 0, sizeof(readers));
 	stop = false;
 	cpus = start_readers();
-	send_and_close(to);
+	lab_send_and_close(to, PORT, SOCKETS);
 	stop = true;
 	for (int i = 0; i < cpus; i++) {
 		pthread_join(readers[i].thread, NULL);
